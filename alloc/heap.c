@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The slow paths of one heap. All but ha_heap_wake run on the thread that owns the heap.
+ */
+#include "alloc/heap.h"
+
+#include "alloc/abandoned.h"
+#include "alloc/arena.h"
+#include "alloc/remote.h"
+#include "alloc/sampled.h"
+#include "base/lock.h"
+#include "sampler/interval.h"
+
+HA_TLS struct ha_heap *ha_thread_heap = &ha_empty_heap;
+
+/* Stands for "no page": it never has credit, so the first allocation of a class takes the slow path. Threads
+ * decrement its credit without order; it only has to stay negative or zero, and every slow path resets it. */
+struct ha_page ha_empty_page;
+
+struct ha_heap ha_empty_heap = {
+    .direct = {[0 ... HA_DIRECT_COUNT - 1] = &ha_empty_page},
+    .current = {[0 ... HA_CLASS_COUNT - 1] = &ha_empty_page},
+    .woken = HA_HEAP_CLOSED,
+};
+
+static void check(const struct ha_page *page) {
+  if (HA_CHECKS && page != &ha_empty_page) {
+    ha_page_check(page);
+  }
+}
+
+static void set_current(struct ha_heap *heap, unsigned size_class, struct ha_page *page) {
+  ha_store_relaxed(&heap->current[size_class], page);
+  size_t largest = ha_class_size(size_class);
+  if (largest <= HA_DIRECT_MAX) {
+    size_t smallest = size_class == 0 ? 0 : ha_class_size(size_class - 1) + 1;
+    for (size_t i = ha_align_up(smallest, HA_BLOCK_ALIGNMENT); i <= largest; i += HA_BLOCK_ALIGNMENT) {
+      heap->direct[i / HA_BLOCK_ALIGNMENT] = page;
+    }
+  }
+}
+
+/* What `owner` says of a page that this heap has room in. */
+static void show_owner(struct ha_heap *heap, struct ha_page *page) {
+  ha_store_relaxed(&page->owner, heap->is_borrowed || page->is_sampled ? NULL : heap);
+}
+
+/* Gives a page that no longer has blocks in use back, unless it is kept for the next allocations of its class. */
+static void release_if_empty(struct ha_heap *heap, struct ha_page *page) {
+  struct ha_page_list *list = &heap->lists[page->size_class];
+  if (page->pending != 0 || ha_remote_is_queued(page)) {
+    return;
+  }
+  bool is_only = list->first == page && list->last == page;
+  if (is_only && page->slices == 1) {
+    return;
+  }
+  ha_page_list_remove(list, page);
+  ha_sampled_page_done(page);
+  ha_page_release(page);
+}
+
+/* Puts a page with room on the list of its class. Remote frees wake us once more: when all its blocks are back. */
+static void set_aside(struct ha_heap *heap, struct ha_page *page) {
+  show_owner(heap, page);
+  ha_page_list_push(&heap->lists[page->size_class], page);
+  do {
+    ha_page_gather(page, false);
+  } while (page->pending != 0 && !ha_remote_arm_when_empty(page, page->pending));
+  release_if_empty(heap, page);
+}
+
+static void leave_full(struct ha_heap *heap, struct ha_page *page) {
+  ha_page_list_remove(&heap->full, page);
+  page->is_full = false;
+}
+
+/* False if blocks came back meanwhile. */
+static bool enter_full(struct ha_heap *heap, struct ha_page *page) {
+  const uint32_t wake_at_first = 1;
+  if (!ha_remote_arm_when_empty(page, wake_at_first)) {
+    return false;
+  }
+  ha_store_relaxed(&page->owner, NULL);
+  page->is_full = true;
+  ha_page_list_push(&heap->full, page);
+  return true;
+}
+
+bool ha_heap_wake(struct ha_heap *heap, struct ha_page *page) {
+  struct ha_page *first = ha_load_relaxed(&heap->woken);
+  do {
+    if (first == HA_HEAP_CLOSED) {
+      return false;
+    }
+    page->woken_next = first;
+    /* Release: the link; pairs with the exchange in take_woken. */
+  } while (!ha_cas_weak_acq_rel(&heap->woken, &first, page));
+  return true;
+}
+
+static void handle_woken(struct ha_heap *heap, struct ha_page *page) {
+  ha_remote_clear_queued(page);
+  if (page->is_full) {
+    leave_full(heap, page);
+    set_aside(heap, page);
+  } else if (page != heap->current[page->size_class]) {
+    ha_page_gather(page, false);
+    release_if_empty(heap, page);
+  }
+}
+
+static void take_woken(struct ha_heap *heap) {
+  struct ha_page *page = ha_exchange_acq_rel(&heap->woken, NULL);
+  while (page != NULL) {
+    struct ha_page *next = page->woken_next;
+    if (ha_load_acquire(&page->heap) == heap) {
+      handle_woken(heap, page);
+    } else {
+      /* Queued for the thread that had this heap before, which has let go of the page. */
+      ha_remote_hand_over(page);
+    }
+    page = next;
+  }
+}
+
+void ha_heap_adopt(struct ha_heap *heap, struct ha_page *page) {
+  page->is_full = false;
+  set_aside(heap, page);
+}
+
+void ha_heap_page_emptied(struct ha_heap *heap, struct ha_page *page) {
+  check(page);
+  if (page != heap->current[page->size_class]) {
+    release_if_empty(heap, page);
+  }
+}
+
+void ha_heap_free_to_full(struct ha_heap *heap, struct ha_page *page, struct ha_block *block) {
+  block->next = page->local_free;
+  page->local_free = block;
+  page->pending--;
+  leave_full(heap, page);
+  set_aside(heap, page);
+}
+
+/* Lets the fast path hand out the blocks before the next sample. */
+static void grant(struct ha_heap *heap, struct ha_page *page) {
+  unsigned size_class = page->size_class;
+  int64_t count = page->held < heap->countdown[size_class] ? page->held : heap->countdown[size_class];
+  page->held -= (uint32_t)count;
+  heap->countdown[size_class] -= count;
+  ha_owner_add(&heap->granted[size_class], (uint64_t)count);
+  page->credit += (int32_t)count;
+}
+
+static void take_back_credit(struct ha_heap *heap, struct ha_page *page) {
+  if (page->credit > 0) {
+    ha_owner_add(&heap->granted[page->size_class], -(uint64_t)page->credit);
+    page->held += (uint32_t)page->credit;
+  }
+  page->credit = 0;
+}
+
+void ha_heap_redraw(struct ha_heap *heap) {
+  heap->rate_epoch = ha_rate_epoch();
+  heap->rate = heap->is_borrowed ? 0 : ha_rate();
+  for (unsigned size_class = 0; size_class < HA_CLASS_COUNT; size_class++) {
+    if (heap->current[size_class] != &ha_empty_page) {
+      take_back_credit(heap, heap->current[size_class]);
+    }
+    heap->countdown[size_class] = ha_interval_draw(&heap->random, ha_class_size(size_class), heap->rate);
+  }
+}
+
+/* The first page of the list that has blocks; pages found full on the way are put where they belong. */
+static struct ha_page *take_listed(struct ha_heap *heap, unsigned size_class) {
+  struct ha_page_list *list = &heap->lists[size_class];
+  while (list->first != NULL) {
+    struct ha_page *page = list->first;
+    ha_page_list_remove(list, page);
+    if (ha_page_refill(page)) {
+      ha_remote_disarm(page);
+      return page;
+    }
+    if (!enter_full(heap, page)) {
+      ha_page_list_push(list, page);
+    }
+  }
+  return NULL;
+}
+
+/* One page at a time: what other threads may need is left to them. */
+static struct ha_page *take_abandoned(struct ha_heap *heap, unsigned size_class) {
+  struct ha_page *page;
+  struct ha_page *usable = NULL;
+  while (usable == NULL && (page = ha_abandoned_take(size_class, heap)) != NULL) {
+    ha_heap_adopt(heap, page);
+    usable = take_listed(heap, size_class);
+  }
+  return usable;
+}
+
+static struct ha_page *take_new(struct ha_heap *heap, unsigned size_class) {
+  struct ha_page *page = ha_page_alloc(size_class);
+  if (page == NULL) {
+    return NULL;
+  }
+  if (heap->is_borrowed && !ha_sampled_page_prepare(page)) {
+    ha_page_release(page);
+    return NULL;
+  }
+  ha_store_release(&page->heap, heap);
+  show_owner(heap, page);
+  return page;
+}
+
+/* Makes a page with blocks on its alloc list current. NULL without memory. */
+static struct ha_page *refill(struct ha_heap *heap, unsigned size_class) {
+  if (ha_load_relaxed(&heap->woken) != NULL) {
+    take_woken(heap);
+  }
+  struct ha_page *page = heap->current[size_class];
+  if (page != &ha_empty_page) {
+    do {
+      if (ha_page_refill(page)) {
+        return page;
+      }
+    } while (!enter_full(heap, page));
+  }
+  set_current(heap, size_class, &ha_empty_page);
+  page = take_listed(heap, size_class);
+  if (page == NULL && !heap->is_borrowed) {
+    /* Not for borrowed heaps: an ordinary page has no records for samples. */
+    page = take_abandoned(heap, size_class);
+  }
+  if (page == NULL) {
+    page = take_new(heap, size_class);
+  }
+  if (page == NULL || (page->held == 0 && !ha_page_refill(page))) {
+    return NULL;
+  }
+  set_current(heap, size_class, page);
+  return page;
+}
+
+void *ha_heap_alloc(struct ha_heap *heap, unsigned size_class, size_t requested) {
+  struct ha_page *page = heap->current[size_class];
+  if (page->credit < 0) {
+    page->credit = 0;
+  }
+  if (ha_unlikely(heap->rate_epoch != ha_rate_epoch())) {
+    ha_heap_redraw(heap);
+  }
+  /* Not "== 0": the empty page is shared, and another thread may have decremented it since. */
+  while (page->credit <= 0) {
+    if (heap->countdown[size_class] == 0) {
+      heap->countdown[size_class] = ha_interval_draw(&heap->random, ha_class_size(size_class), heap->rate);
+      void *block = ha_sampled_alloc(size_class, requested, heap->rate);
+      if (block != NULL) {
+        return block;
+      }
+      /* Dropped and counted. Serve this one unsampled, also when the next is due at once. */
+      if (heap->countdown[size_class] == 0) {
+        heap->countdown[size_class] = 1;
+      }
+    }
+    if (page->held == 0 && (page = refill(heap, size_class)) == NULL) {
+      return NULL;
+    }
+    grant(heap, page);
+  }
+  check(page);
+  page->credit--;
+  return ha_page_pop(page);
+}
+
+/* All pages of a list, full or not, leave the heap; those without blocks in use go back to the arena. */
+static void give_up(struct ha_page_list *list) {
+  while (list->first != NULL) {
+    struct ha_page *page = list->first;
+    ha_page_list_remove(list, page);
+    ha_page_gather(page, true);
+    if (page->pending == 0 && !ha_remote_is_queued(page)) {
+      ha_page_release(page);
+    } else {
+      ha_abandoned_add_locked(page);
+    }
+  }
+}
+
+/* Closes the queue. Returns the pages that came late and belong to others, for whom they are to be queued. */
+static struct ha_page *close_queue_locked(struct ha_heap *heap) {
+  struct ha_page *others = NULL;
+  struct ha_page *page = ha_exchange_acq_rel(&heap->woken, HA_HEAP_CLOSED);
+  while (page != NULL) {
+    struct ha_page *next = page->woken_next;
+    if (ha_load_acquire(&page->heap) == heap) {
+      ha_remote_clear_queued(page);
+    } else {
+      page->woken_next = others;
+      others = page;
+    }
+    page = next;
+  }
+  return others;
+}
+
+void ha_heap_close(struct ha_heap *heap) {
+  take_woken(heap);
+  /* Held throughout, so that a thread that finds the heap closed has only to wait for this lock. */
+  ha_lock(HA_RANK_ABANDONED);
+  struct ha_page *others = close_queue_locked(heap);
+  for (unsigned size_class = 0; size_class < HA_CLASS_COUNT; size_class++) {
+    struct ha_page *page = heap->current[size_class];
+    if (page != &ha_empty_page) {
+      take_back_credit(heap, page);
+      set_current(heap, size_class, &ha_empty_page);
+      ha_page_list_push(&heap->lists[size_class], page);
+    }
+    give_up(&heap->lists[size_class]);
+  }
+  give_up(&heap->full);
+  ha_unlock(HA_RANK_ABANDONED);
+  while (others != NULL) {
+    struct ha_page *next = others->woken_next;
+    ha_remote_hand_over(others);
+    others = next;
+  }
+}

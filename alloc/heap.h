@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A heap: the pages of one thread, the way from a size to a block, and the countdowns to the next sample.
+ *
+ * malloc pops from the current page of a class while that page has credit; everything else is a slow path. Credit
+ * is given by the refill: as many blocks as the page has, but never beyond the next one to be sampled. So the fast
+ * path is the same whether sampling is on, off or absent, and the object that is due enters the slow path itself.
+ *
+ *   granted[c] - credit of current[c]    = blocks of class c that the heap has handed out, ever
+ *   credit > 0                           only on current pages
+ *   pages with room                      are current or on lists[c]; the others are on `full`
+ *
+ * Heaps are never freed: a thread that ends gives its pages up and its heap to the next thread. Two more kinds of
+ * use exist: heaps that are borrowed for one allocation at a time (heap_pool.h), whose pages have no `owner`.
+ * Cost: about 5 KiB per thread, plus the pages in use.
+ */
+#ifndef HA_ALLOC_HEAP_H
+#define HA_ALLOC_HEAP_H
+
+#include "alloc/page.h"
+#include "alloc/size_class.h"
+#include "base/random.h"
+
+#define HA_DIRECT_COUNT (HA_DIRECT_MAX / HA_BLOCK_ALIGNMENT + 1)
+
+struct ha_heap {
+  struct ha_page *direct[HA_DIRECT_COUNT];       /* current page by size in 16-byte units */
+  struct ha_page *current[HA_CLASS_COUNT];       /* never NULL: a class without a page has the empty page */
+  struct ha_page_list lists[HA_CLASS_COUNT];     /* pages with room that are not current */
+  int64_t countdown[HA_CLASS_COUNT];             /* objects until the next sample, beyond what is granted */
+  uint64_t granted[HA_CLASS_COUNT];              /* owner writes, statistics read */
+  struct ha_page_list full;
+  struct ha_random random;
+  int64_t rate;        /* the rate the countdowns were drawn with */
+  uint32_t rate_epoch; /* 0: never drawn */
+  bool is_borrowed;    /* belongs to the pool: no sampling, no fast frees */
+  struct ha_heap *next; /* in the registry; immutable once published */
+  struct ha_heap *next_unused; /* HA_RANK_HEAPS */
+  struct ha_page *woken HA_CACHE_ALIGNED; /* atomic: pages queued by other threads; HA_HEAP_CLOSED while no thread
+                                             owns the heap */
+};
+
+#define HA_HEAP_CLOSED ((struct ha_page *)1)
+
+/* The calling thread's heap; the empty heap before its first allocation and after its end. */
+extern HA_TLS struct ha_heap *ha_thread_heap;
+extern struct ha_heap ha_empty_heap;
+extern struct ha_page ha_empty_page;
+
+/* Pops the next block of a page that has one on its alloc list. */
+HA_INLINE void *ha_page_pop(struct ha_page *page) {
+  struct ha_block *block = page->free;
+  page->free = block->next;
+  return block;
+}
+
+/* Takes one credit; false when the slow path must decide. Credit then stays negative until it does. */
+HA_INLINE bool ha_page_take_credit(struct ha_page *page) {
+  return ha_likely(--page->credit >= 0);
+}
+
+/* A block of the class by the slow path: samples when due, refills, takes pages. NULL without memory. */
+void *ha_heap_alloc(struct ha_heap *heap, unsigned size_class, size_t requested);
+
+/* The page of a local free became empty; page is not necessarily kept. */
+void ha_heap_page_emptied(struct ha_heap *heap, struct ha_page *page);
+
+/* A free by the owner that the fast path could not do: the page was full. */
+void ha_heap_free_to_full(struct ha_heap *heap, struct ha_page *page, struct ha_block *block);
+
+/* Takes over a page that was claimed for this heap. */
+void ha_heap_adopt(struct ha_heap *heap, struct ha_page *page);
+
+/* Queues a page with QUEUED set for its owner; false if the heap is closed. Any thread. */
+bool ha_heap_wake(struct ha_heap *heap, struct ha_page *page);
+
+/* Takes back all credit and draws all countdowns with the current rate. Owner. */
+void ha_heap_redraw(struct ha_heap *heap);
+
+/* Gives up all pages; the heap can be used again by ha_heap_open. Owner. */
+void ha_heap_close(struct ha_heap *heap);
+
+/* The calling thread's heap, or NULL if it has none (yet, or any more). */
+struct ha_heap *ha_heap_of_thread(void);
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Allocation, resizing and freeing of large blocks.
+ */
+#include "alloc/large.h"
+
+#include "alloc/arena.h"
+#include "alloc/page_map.h"
+#include "alloc/size_class.h"
+#include "alloc/thread.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "base/meta.h"
+#include "base/os.h"
+#include "sampler/interval.h"
+#include "sampler/sample.h"
+
+static struct ha_large_totals totals; /* HA_RANK_ARENA; read without */
+
+static size_t slices_of(size_t size) {
+  return (size + HA_SLICE - 1) >> HA_SLICE_SHIFT;
+}
+
+static bool is_huge(size_t block_size) {
+  return block_size > HA_HUGE_MIN;
+}
+
+/* The site to record the block under, or NULL if it is not sampled. */
+static struct ha_entry *decide(size_t block_size, int64_t *rate) {
+  struct ha_heap *heap = ha_thread_heap_or_new();
+  struct ha_random homeless;
+  struct ha_random *random = &homeless;
+  if (heap != NULL) {
+    random = &heap->random;
+  } else {
+    ha_random_seed(random, ha_random_fresh_seed());
+  }
+  *rate = ha_rate();
+  return ha_interval_hits(random, block_size, *rate) ? ha_sample_site(ha_class_of(block_size)) : NULL;
+}
+
+static void record(struct ha_page *page, struct ha_entry *entry, size_t requested, int64_t rate) {
+  page->samples = entry != NULL ? ha_meta_alloc(sizeof *page->samples, HA_META_PROFILE) : NULL;
+  page->is_sampled = page->samples != NULL;
+  if (page->is_sampled) {
+    ha_sample_record(page->samples, entry, page->block_size, requested, rate);
+  } else if (entry != NULL) {
+    ha_sample_drop(HA_DROP_NO_MEMORY);
+  }
+}
+
+static void retire(struct ha_page *page) {
+  if (page->is_sampled) {
+    ha_sample_retire(page->samples, page->block_size);
+    ha_meta_free(page->samples, sizeof *page->samples, HA_META_PROFILE);
+    page->samples = NULL;
+    page->is_sampled = false;
+  }
+}
+
+static void count_alloc_locked(const struct ha_page *page) {
+  ha_owner_add(&totals.mallocs, 1);
+  ha_owner_add(&totals.alloc_bytes, page->block_size);
+  if (page->kind == HA_PAGE_HUGE) {
+    ha_owner_add(&totals.huge_bytes, page->block_size);
+  } else {
+    ha_owner_add(&totals.slack_bytes, page->slices * HA_SLICE - page->block_size);
+  }
+}
+
+static void count_free_locked(const struct ha_page *page) {
+  ha_owner_add(&totals.frees, 1);
+  ha_owner_add(&totals.free_bytes, page->block_size);
+  if (page->kind == HA_PAGE_HUGE) {
+    ha_owner_add(&totals.huge_bytes, -(uint64_t)page->block_size);
+  } else {
+    ha_owner_add(&totals.slack_bytes, -(uint64_t)(page->slices * HA_SLICE - page->block_size));
+  }
+}
+
+static void init_page(struct ha_page *page, size_t block_size, enum ha_page_kind kind) {
+  page->block_size = block_size;
+  page->size_class = (uint16_t)ha_class_of(block_size);
+  page->samples = NULL;
+  page->is_sampled = false;
+  page->is_zero = page->is_fresh;
+  ha_store_release(&page->kind, kind);
+  count_alloc_locked(page);
+}
+
+static struct ha_page *alloc_span(size_t block_size, size_t alignment) {
+  ha_lock(HA_RANK_ARENA);
+  struct ha_page *page = ha_span_alloc_locked(slices_of(block_size), alignment);
+  if (page != NULL) {
+    init_page(page, block_size, HA_PAGE_LARGE);
+  }
+  ha_unlock(HA_RANK_ARENA);
+  return page;
+}
+
+static struct ha_page *alloc_huge(size_t block_size, size_t alignment) {
+  char *start = ha_os_map_aligned(block_size, alignment);
+  if (start == NULL) {
+    return NULL;
+  }
+  ha_lock(HA_RANK_ARENA);
+  struct ha_page *page = ha_page_map_cover(start, block_size) ? ha_descriptor_alloc_locked() : NULL;
+  if (page != NULL) {
+    page->start = start;
+    page->slices = (uint32_t)slices_of(block_size);
+    page->is_fresh = true;
+    init_page(page, block_size, HA_PAGE_HUGE);
+    ha_page_map_set(start, 1, page);
+  }
+  ha_unlock(HA_RANK_ARENA);
+  if (page == NULL) {
+    ha_os_unmap(start, block_size);
+  }
+  return page;
+}
+
+void *ha_large_alloc(size_t size, size_t alignment) {
+  if (size > PTRDIFF_MAX - HA_OS_PAGE || alignment > PTRDIFF_MAX - size) {
+    return NULL;
+  }
+  size_t block_size = ha_align_up(size != 0 ? size : 1, HA_OS_PAGE);
+  alignment = alignment < HA_SLICE ? HA_SLICE : alignment;
+  int64_t rate;
+  struct ha_entry *entry = decide(block_size, &rate);
+  struct ha_page *page =
+      is_huge(block_size) ? alloc_huge(block_size, alignment) : alloc_span(block_size, alignment);
+  if (page == NULL) {
+    return NULL;
+  }
+  record(page, entry, size, rate);
+  return page->start;
+}
+
+void ha_large_free(struct ha_page *page, void *block) {
+  if (block != page->start) {
+    ha_die("free(%p): not the start of a block", block);
+  }
+  retire(page);
+  size_t block_size = page->block_size;
+  ha_lock(HA_RANK_ARENA);
+  bool was_huge = page->kind == HA_PAGE_HUGE;
+  count_free_locked(page);
+  if (was_huge) {
+    ha_page_map_set(block, 1, NULL);
+    ha_descriptor_free_locked(page);
+  } else {
+    ha_span_free_locked(page);
+  }
+  ha_unlock(HA_RANK_ARENA);
+  if (was_huge) {
+    ha_os_unmap(block, block_size);
+  }
+}
+
+bool ha_large_resize(struct ha_page *page, size_t size) {
+  if (page->kind != HA_PAGE_LARGE || size <= HA_MEDIUM_MAX || size > HA_HUGE_MIN) {
+    return false;
+  }
+  size_t block_size = ha_align_up(size, HA_OS_PAGE);
+  if (block_size == page->block_size) {
+    return true;
+  }
+  size_t slices = slices_of(block_size);
+  if (slices < page->slices) {
+    return false; /* shrinking across slices: the caller copies, or keeps the block as it is */
+  }
+  int64_t rate;
+  struct ha_entry *entry = decide(block_size, &rate);
+  ha_lock(HA_RANK_ARENA);
+  size_t old_slices = page->slices;
+  bool fits = slices == old_slices || ha_span_extend_locked(page, slices);
+  ha_unlock(HA_RANK_ARENA);
+  if (!fits) {
+    return false;
+  }
+  retire(page);
+  ha_lock(HA_RANK_ARENA);
+  page->slices = (uint32_t)old_slices;
+  count_free_locked(page);
+  page->slices = (uint32_t)slices;
+  ha_store_relaxed(&page->block_size, block_size);
+  page->size_class = (uint16_t)ha_class_of(block_size);
+  page->is_zero = false;
+  count_alloc_locked(page);
+  ha_unlock(HA_RANK_ARENA);
+  record(page, entry, size, rate);
+  return true;
+}
+
+struct ha_large_totals ha_large_totals(void) {
+  struct ha_large_totals copy;
+  /* Frees before mallocs, so that what is in use never comes out negative. */
+  copy.frees = ha_load_acquire(&totals.frees);
+  copy.free_bytes = ha_load_acquire(&totals.free_bytes);
+  copy.mallocs = ha_load_relaxed(&totals.mallocs);
+  copy.alloc_bytes = ha_load_relaxed(&totals.alloc_bytes);
+  copy.huge_bytes = ha_load_relaxed(&totals.huge_bytes);
+  copy.slack_bytes = ha_load_relaxed(&totals.slack_bytes);
+  return copy;
+}

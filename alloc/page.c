@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What happens inside one page of equal blocks. All functions are called by the page's owner.
+ */
+#include "alloc/page.h"
+
+#include <string.h>
+
+#include "alloc/remote.h"
+#include "alloc/size_class.h"
+#include "base/log.h"
+
+/* Blocks are carved as they are needed, so that untouched OS pages of a page stay untouched. */
+#define CARVE_BYTES ((size_t)4096)
+
+void ha_page_list_push(struct ha_page_list *list, struct ha_page *page) {
+  page->next = NULL;
+  page->prev = list->last;
+  if (list->last != NULL) {
+    list->last->next = page;
+  } else {
+    list->first = page;
+  }
+  list->last = page;
+}
+
+void ha_page_list_remove(struct ha_page_list *list, struct ha_page *page) {
+  *(page->prev != NULL ? &page->prev->next : &list->first) = page->next;
+  *(page->next != NULL ? &page->next->prev : &list->last) = page->prev;
+  page->next = page->prev = NULL;
+}
+
+void ha_page_init(struct ha_page *page, unsigned size_class) {
+  page->free = page->local_free = NULL;
+  page->credit = 0;
+  page->pending = page->held = page->carved = 0;
+  page->size_class = (uint16_t)size_class;
+  page->block_size = ha_class_size(size_class);
+  page->capacity = (uint32_t)(page->slices * HA_SLICE / page->block_size);
+  page->is_sampled = page->is_zero = page->is_full = page->is_listed = false;
+  page->samples = NULL;
+  page->next = page->prev = page->woken_next = NULL;
+  ha_store_relaxed(&page->remote, 0);
+  /* Last: statistics count the page's blocks from here on. */
+  ha_store_release(&page->kind, HA_PAGE_BLOCKS);
+}
+
+static bool carve(struct ha_page *page) {
+  size_t size = page->block_size;
+  uint32_t count = (uint32_t)(size < CARVE_BYTES ? CARVE_BYTES / size : 1);
+  if (count > page->capacity - page->carved) {
+    count = page->capacity - page->carved;
+  }
+  if (count == 0) {
+    return false;
+  }
+  char *block = page->start + page->carved * size;
+  page->free = (struct ha_block *)block;
+  for (uint32_t i = 1; i < count; i++, block += size) {
+    ((struct ha_block *)block)->next = (struct ha_block *)(block + size);
+  }
+  ((struct ha_block *)block)->next = NULL;
+  page->carved += count;
+  page->pending += count;
+  page->held = count;
+  page->is_zero = page->is_fresh;
+  return true;
+}
+
+bool ha_page_refill(struct ha_page *page) {
+  if (page->local_free != NULL) {
+    page->free = page->local_free;
+    page->local_free = NULL;
+    page->held = page->carved - page->pending;
+    page->pending = page->carved;
+    page->is_zero = false;
+    return true;
+  }
+  struct ha_remote_list list = ha_remote_take(page, 0);
+  if (list.count != 0) {
+    page->free = list.first;
+    page->held = list.count;
+    page->is_zero = false;
+    return true;
+  }
+  return carve(page);
+}
+
+/* Puts a list of `count` blocks in front of the local list. */
+static void add_to_local(struct ha_page *page, struct ha_block *first, uint32_t count) {
+  struct ha_block *last = first;
+  while (last->next != NULL) {
+    last = last->next;
+  }
+  last->next = page->local_free;
+  page->local_free = first;
+  page->pending -= count;
+}
+
+void ha_page_gather(struct ha_page *page, bool all) {
+  struct ha_remote_list list = ha_remote_take(page, 0);
+  if (list.count != 0) {
+    add_to_local(page, list.first, list.count);
+  }
+  if (all && page->held != 0) {
+    uint32_t count = page->held;
+    page->held = 0;
+    add_to_local(page, page->free, count);
+    page->free = NULL;
+  }
+}
+
+long ha_page_block_index(const struct ha_page *page, const void *block) {
+  size_t offset = (size_t)((const char *)block - page->start);
+  size_t index = offset / page->block_size;
+  return offset % page->block_size == 0 && index < page->carved ? (long)index : -1;
+}
+
+static uint32_t list_length(const struct ha_block *block) {
+  uint32_t length = 0;
+  for (; block != NULL; block = block->next) {
+    length++;
+  }
+  return length;
+}
+
+void ha_page_check(const struct ha_page *page) {
+  bool is_right = page->carved <= page->capacity && page->credit >= 0 &&
+                  list_length(page->local_free) == page->carved - page->pending &&
+                  list_length(page->free) == (uint32_t)page->credit + page->held &&
+                  ha_page_block_index(page, page->start) == (page->carved > 0 ? 0 : -1);
+  if (!is_right) {
+    ha_die("page %p of class %u is broken: carved %u pending %u credit %d held %u", (const void *)page,
+           (unsigned)page->size_class, page->carved, page->pending, page->credit, page->held);
+  }
+}

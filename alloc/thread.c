@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One pthread key carries the heap; its destructor re-arms itself until the last round POSIX promises.
+ */
+#include "alloc/thread.h"
+
+#include <limits.h>
+#include <pthread.h>
+
+#include "alloc/heap_pool.h"
+#include "base/atomic.h"
+#include "base/config.h"
+#include "sampler/interval.h"
+
+enum init_state { INIT_NONE, INIT_RUNNING, INIT_DONE };
+
+static int init_state; /* atomic */
+static pthread_key_t key;
+static bool has_key; /* written before INIT_DONE */
+
+/* How many destructor rounds this thread has seen; above the last one its heap is gone for good. */
+static HA_TLS unsigned char exit_rounds;
+
+static void on_thread_exit(void *value) {
+  struct ha_heap *heap = value;
+  if (++exit_rounds < PTHREAD_DESTRUCTOR_ITERATIONS) {
+    pthread_setspecific(key, heap);
+    return;
+  }
+  ha_heap_close(heap);
+  ha_thread_heap = &ha_empty_heap;
+  ha_heap_retire(heap);
+}
+
+/* Runs at the process's first allocation, which comes before there is a second thread. */
+static HA_COLD void initialize(void) {
+  int none = INIT_NONE;
+  if (!ha_cas_strong_acq_rel(&init_state, &none, INIT_RUNNING)) {
+    return; /* done, or this is an allocation from inside initialisation: go on with what there is */
+  }
+  ha_config_load();
+  ha_rate_set(ha_config.profile_rate);
+  has_key = pthread_key_create(&key, on_thread_exit) == 0;
+  ha_store_release(&init_state, INIT_DONE);
+}
+
+static HA_COLD struct ha_heap *open_heap(void) {
+  if (ha_load_acquire(&init_state) != INIT_DONE) {
+    initialize();
+  }
+  if (exit_rounds >= PTHREAD_DESTRUCTOR_ITERATIONS) {
+    return NULL;
+  }
+  struct ha_heap *heap = ha_heap_open();
+  if (heap == NULL) {
+    return NULL;
+  }
+  /* Before the key is set: that may allocate, for keys beyond the first 32. */
+  ha_thread_heap = heap;
+  if (has_key) {
+    pthread_setspecific(key, heap);
+  }
+  return heap;
+}
+
+struct ha_heap *ha_thread_heap_or_new(void) {
+  return ha_likely(ha_thread_heap != &ha_empty_heap) ? ha_thread_heap : open_heap();
+}
+
+struct ha_heap *ha_heap_of_thread(void) {
+  return ha_thread_heap != &ha_empty_heap ? ha_thread_heap : NULL;
+}

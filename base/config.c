@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One table of variables: name, how its value is read, what is accepted. Adding a variable is adding a row.
+ */
+#include "base/config.h"
+
+#include <string.h>
+#include <sys/auxv.h>
+
+#include "base/log.h"
+
+#define DEFAULT_PROFILE_RATE (512 * 1024) /* Go's runtime.MemProfileRate */
+#define DEFAULT_STACK_DEPTH 128           /* Go's since 1.23 */
+
+#define DEFAULTS                                                                                             \
+  { .profile_rate = DEFAULT_PROFILE_RATE, .stack_depth = DEFAULT_STACK_DEPTH, .unwind = HA_UNWIND_AUTO }
+
+struct ha_config ha_config = DEFAULTS;
+
+struct variable {
+  const char *name; /* without the HALLOC_ prefix */
+  bool (*read)(struct ha_config *config, const char *value);
+  const char *accepted;
+};
+
+/* Decimal digits only; false on anything else and outside [low, high]. */
+static bool read_integer(const char *value, int64_t low, int64_t high, int64_t *result) {
+  int64_t number = 0;
+  if (*value == '\0') {
+    return false;
+  }
+  for (; *value != '\0'; value++) {
+    if (*value < '0' || *value > '9' || __builtin_mul_overflow(number, 10, &number) ||
+        __builtin_add_overflow(number, *value - '0', &number)) {
+      return false;
+    }
+  }
+  if (number < low || number > high) {
+    return false;
+  }
+  *result = number;
+  return true;
+}
+
+static bool read_rate(struct ha_config *config, const char *value) {
+  return read_integer(value, 0, INT64_MAX, &config->profile_rate);
+}
+
+static bool read_depth(struct ha_config *config, const char *value) {
+  return read_integer(value, 1, HA_STACK_DEPTH_MAX, &config->stack_depth);
+}
+
+static bool read_memstats(struct ha_config *config, const char *value) {
+  return read_integer(value, 0, 1, &config->memstats);
+}
+
+static bool read_path(struct ha_config *config, const char *value) {
+  size_t length = strlen(value);
+  if (length == 0 || length >= sizeof config->profile_path) {
+    return false;
+  }
+  memcpy(config->profile_path, value, length + 1);
+  return true;
+}
+
+static bool read_unwind(struct ha_config *config, const char *value) {
+  static const char *const modes[] = {"auto", "dwarf", "fp", "libgcc"};
+  for (unsigned i = 0; i < HA_ARRAY_LEN(modes); i++) {
+    if (strcmp(value, modes[i]) == 0) {
+      config->unwind = (enum ha_unwind_mode)i;
+      return true;
+    }
+  }
+  return false;
+}
+
+static const struct variable variables[] = {
+    {"MEMPROFILERATE", read_rate, "an integer of at least 0 (bytes; 1 samples all, 0 none)"},
+    {"MEMPROFILE", read_path, "a path shorter than 4096 bytes"},
+    {"MEMSTATS", read_memstats, "0 or 1"},
+    {"STACKDEPTH", read_depth, "an integer from 1 to 1024"},
+    {"UNWIND", read_unwind, "auto, dwarf, fp or libgcc"},
+};
+
+static void apply(struct ha_config *config, const char *name, size_t name_length, const char *value) {
+  for (unsigned i = 0; i < HA_ARRAY_LEN(variables); i++) {
+    const struct variable *variable = &variables[i];
+    if (strlen(variable->name) != name_length || memcmp(variable->name, name, name_length) != 0) {
+      continue;
+    }
+    if (!variable->read(config, value)) {
+      ha_log("HALLOC_%s=%s: expected %s; the default is used", variable->name, value, variable->accepted);
+    }
+    return;
+  }
+  char unknown[64];
+  size_t kept = name_length < sizeof unknown ? name_length : sizeof unknown - 1;
+  memcpy(unknown, name, kept);
+  unknown[kept] = '\0';
+  ha_log("HALLOC_%s: this version has no such variable; it is ignored", unknown);
+}
+
+void ha_config_parse(struct ha_config *config, char *const *environment) {
+  static const char prefix[] = "HALLOC_";
+  const size_t prefix_length = sizeof prefix - 1;
+  for (; *environment != NULL; environment++) {
+    if (strncmp(*environment, prefix, prefix_length) != 0) {
+      continue;
+    }
+    const char *name = *environment + prefix_length;
+    const char *equals = strchr(name, '=');
+    if (equals != NULL) {
+      apply(config, name, (size_t)(equals - name), equals + 1);
+    }
+  }
+}
+
+/* Set by ld.so before any library runs: the address of argc, with argv and the environment behind it. */
+extern void *__libc_stack_end;
+
+void ha_config_load(void) {
+  if (getauxval(AT_SECURE) != 0 || __libc_stack_end == NULL) {
+    return;
+  }
+  long argc = *(long *)__libc_stack_end;
+  char *const *argv = (char *const *)((long *)__libc_stack_end + 1);
+  ha_config_parse(&ha_config, argv + argc + 1);
+}

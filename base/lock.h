@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The library's locks. There is one lock per rank and the order of the ranks is the lock order: a thread that
+ * holds a lock may take only locks of higher rank. Builds with debug_checks verify that on every acquisition.
+ *
+ * Rules: no lock is held while unwinding, while calling the application, or while waiting for anything but the
+ * kernel's memory calls. fork takes all of them in order (ha_locks_before_fork), so a child starts with none held.
+ */
+#ifndef HA_BASE_LOCK_H
+#define HA_BASE_LOCK_H
+
+#include "base/compiler.h"
+
+enum ha_rank {
+  HA_RANK_PROFILE,   /* encoding of a profile: one at a time */
+  HA_RANK_HEAPS,     /* list of per-thread heaps and their reuse */
+  HA_RANK_ABANDONED, /* pages whose thread has ended */
+  HA_RANK_ARENA,     /* arenas, spans, page map, large blocks */
+  HA_RANK_META,      /* metadata memory */
+  HA_RANK_COUNT
+};
+
+/* Cost: one uncontended futex word. Not async-signal-safe. */
+void ha_lock(enum ha_rank rank);
+void ha_unlock(enum ha_rank rank);
+
+/* Debug builds: aborts unless the calling thread holds the lock. */
+#if HA_CHECKS
+void ha_lock_assert_held(enum ha_rank rank);
+#else
+HA_INLINE void ha_lock_assert_held(enum ha_rank rank) {
+  (void)rank;
+}
+#endif
+
+/* For pthread_atfork: take all locks in rank order; let go of them; make them new in the child. */
+void ha_locks_before_fork(void);
+void ha_locks_after_fork_in_parent(void);
+void ha_locks_after_fork_in_child(void);
+
+#endif

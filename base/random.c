@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * xorshift64* (Marsaglia 2003; Vigna 2016), and series for log and 1 - exp(-x).
+ *
+ * log: x = m * 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2 artanh((m-1)/(m+1)); |argument| <= 0.1716, so the
+ * term after the last one kept is below 1e-15. 1 - exp(-x): halve x until the Taylor series converges fast, then
+ * undo each halving with f(2x) = f(x) (2 - f(x)), which loses no digits.
+ */
+#include "base/random.h"
+
+#include <string.h>
+#include <sys/auxv.h>
+#include <time.h>
+
+#include "base/atomic.h"
+
+#define LN2 0.693147180559945309417
+#define SQRT_HALF 0.707106781186547524401
+#define LOG_TERMS 10    /* 0.1716^21 / 21 < 1e-17 */
+#define TAYLOR_TERMS 12 /* 0.25^13 / 13! < 1e-17 */
+#define TAYLOR_RANGE 0.25
+#define EXP_UNDERFLOW 745.0 /* exp(-745) is 0 in double */
+
+static uint64_t mix(uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+void ha_random_seed(struct ha_random *random, uint64_t seed) {
+  uint64_t state = mix(seed + 0x9e3779b97f4a7c15u);
+  random->state = state != 0 ? state : 1;
+}
+
+uint64_t ha_random_fresh_seed(void) {
+  static uint64_t counter;
+  uint64_t seed = 0;
+  const void *kernel_bytes = (const void *)getauxval(AT_RANDOM);
+  if (kernel_bytes != NULL) {
+    memcpy(&seed, kernel_bytes, sizeof seed);
+  }
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return mix(seed ^ (uint64_t)now.tv_nsec ^ ((uint64_t)now.tv_sec << 32)) + mix(ha_add_relaxed(&counter, 1) + 1);
+}
+
+uint64_t ha_random_next(struct ha_random *random) {
+  uint64_t x = random->state;
+  x ^= x >> 12;
+  x ^= x << 25;
+  x ^= x >> 27;
+  random->state = x;
+  return x * 0x2545f4914f6cdd1du;
+}
+
+double ha_random_exponential(struct ha_random *random) {
+  /* 53 random bits, plus one so that the uniform draw is in (0, 1]; 1 gives a distance of 0, made positive. */
+  double uniform = (double)((ha_random_next(random) >> 11) + 1) * 0x1p-53;
+  double distance = -ha_log_natural(uniform);
+  return distance > 0 ? distance : 0x1p-54;
+}
+
+double ha_log_natural(double x) {
+  uint64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  int exponent = (int)((bits >> 52) & 0x7ff) - 1022;
+  bits = (bits & 0x000fffffffffffffu) | 0x3fe0000000000000u; /* mantissa in [1/2, 1) */
+  double mantissa;
+  memcpy(&mantissa, &bits, sizeof mantissa);
+  if (mantissa < SQRT_HALF) {
+    mantissa *= 2;
+    exponent--;
+  }
+  double t = (mantissa - 1) / (mantissa + 1);
+  double square = t * t;
+  double sum = 0;
+  for (int k = LOG_TERMS - 1; k >= 0; k--) {
+    sum = sum * square + 1.0 / (2 * k + 1);
+  }
+  return 2 * t * sum + exponent * LN2;
+}
+
+double ha_one_minus_exp(double x) {
+  if (x >= EXP_UNDERFLOW) {
+    return 1;
+  }
+  int halvings = 0;
+  while (x > TAYLOR_RANGE) {
+    x /= 2;
+    halvings++;
+  }
+  /* x - x^2/2! + x^3/3! - ... by Horner */
+  double sum = 0;
+  for (int k = TAYLOR_TERMS; k >= 1; k--) {
+    sum = x / k * (1 - sum);
+  }
+  for (; halvings > 0; halvings--) {
+    sum = sum * (2 - sum);
+  }
+  return sum;
+}

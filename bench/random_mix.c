@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What does a program pay that keeps many small blocks of mixed sizes alive and replaces them in no order?
+ *
+ * Each thread owns a live set of --slots blocks, 16 B to 4 KiB and mostly small, and replaces one at random
+ * in each operation: one free and one malloc. With several threads nothing is shared but the allocator.
+ */
+#include "bench.h"
+
+#include <inttypes.h>
+
+struct mix {
+  uint64_t iterations;
+  uint64_t slots;
+};
+
+static void mix_thread(uint64_t index, void *context) {
+  const struct mix *mix = context;
+  struct bench_random random = bench_random_stream(index);
+  void **slots = calloc(mix->slots, sizeof *slots);
+  if (slots == NULL)
+    bench_die("out of memory for %" PRIu64 " slots", mix->slots);
+  for (uint64_t i = 0; i < mix->iterations; i++) {
+    void **slot = &slots[bench_random_below(&random, mix->slots)];
+    size_t size = bench_random_size(&random);
+    bench_free(*slot);
+    *slot = bench_fill(malloc(size), size);
+  }
+  for (uint64_t i = 0; i < mix->slots; i++)
+    bench_free(slots[i]);
+  free(slots);
+}
+
+int main(int argc, char **argv) {
+  uint64_t iterations = 10 * 1000 * 1000;
+  uint64_t threads = 1;
+  uint64_t slots = 20 * 1000;
+  const struct bench_option options[] = {
+      {"iterations", &iterations, 1, UINT32_MAX, "blocks replaced by each thread"},
+      {"threads", &threads, 1, 64, "threads, each with a live set of its own"},
+      {"slots", &slots, 1, 10 * 1000 * 1000, "live blocks of one thread"},
+  };
+  bench_parse(argc, argv, options, BENCH_COUNT(options));
+
+  struct mix mix = {.iterations = iterations, .slots = slots};
+  uint64_t elapsed_ns = bench_run_threads(threads, mix_thread, &mix);
+  bench_result(iterations * threads, elapsed_ns, "RandomMix/slots=%" PRIu64 "/threads=%" PRIu64, slots,
+               threads);
+  return 0;
+}

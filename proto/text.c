@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writing the text form. The rows are visited once and kept, because the totals stand in the first line and
+ * the rows are sorted. Names are found as for the protobuf form.
+ *
+ * Two rules come from the readers. A pair with no blocks but some bytes is a syntax error to pprof, so its
+ * bytes are written as 0. And pprof takes a profile whose two totals are equal for one without allocation
+ * columns; the bytes of all blocks in the first line are then one more than the truth, as in Go.
+ */
+#include "proto/text.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "proto/frames.h"
+#include "proto/intern.h"
+#include "proto/sort.h"
+
+/* Beyond this much text, rows come without comments: nobody reads that far, and parsers skip them. */
+#define COMMENTS_MAX ((size_t)32 << 20)
+/* Longest formatted piece: five numbers of 20 digits and what stands between them. */
+#define PIECE_MAX 256
+
+/* The order of a heap profile's values. */
+enum value { ALLOC_OBJECTS, ALLOC_SPACE, INUSE_OBJECTS, INUSE_SPACE, VALUE_COUNT };
+
+struct kept_row {
+  const uintptr_t *frames;
+  uint32_t frame_count;
+  int64_t values[VALUE_COUNT];
+};
+
+struct writer {
+  struct ha_buffer text;
+  struct ha_frames frames;
+  struct ha_mappings mappings;
+  const char **paths; /* printable, by mapping */
+  struct kept_row *rows;
+  uint32_t row_count;
+  uint32_t row_capacity;
+  int64_t totals[VALUE_COUNT];
+  int error; /* 0 or the first failure while rows are kept */
+};
+
+static void put_text(struct writer *writer, const char *text) {
+  ha_buffer_append(&writer->text, text, strlen(text));
+}
+
+static void put_address(struct writer *writer, uintptr_t address) {
+  char piece[PIECE_MAX];
+  ha_buffer_append(&writer->text, piece, ha_format(piece, sizeof(piece), "0x%lx", (unsigned long)address));
+}
+
+/* The four numbers of a row or of the first line, up to the '@'. */
+static void put_values(struct writer *writer, const int64_t *values) {
+  char piece[PIECE_MAX];
+  size_t size = ha_format(piece, sizeof(piece), "%lld: %lld [%lld: %lld] @", (long long)values[INUSE_OBJECTS],
+                          (long long)values[INUSE_SPACE], (long long)values[ALLOC_OBJECTS],
+                          (long long)values[ALLOC_SPACE]);
+  ha_buffer_append(&writer->text, piece, size);
+}
+
+static void take_pair(struct kept_row *kept, const struct ha_row *row, enum value objects, enum value space) {
+  bool has_blocks = row->sampled[objects] > 0;
+  kept->values[objects] = has_blocks ? row->sampled[objects] : 0;
+  kept->values[space] = has_blocks && row->sampled[space] > 0 ? row->sampled[space] : 0;
+}
+
+static int keep_frames(struct writer *writer, const struct ha_row *row) {
+  uint32_t index;
+  int error = 0;
+  for (uint32_t i = 0; i < row->frame_count && error == 0; i++) {
+    error = ha_frames_intern(&writer->frames, ha_frame_pc(row->frames[i]), &index);
+  }
+  return error;
+}
+
+static void keep_row(const struct ha_row *row, void *arg) {
+  struct writer *writer = arg;
+  struct kept_row kept = {.frames = row->frames, .frame_count = row->frame_count};
+  take_pair(&kept, row, ALLOC_OBJECTS, ALLOC_SPACE);
+  take_pair(&kept, row, INUSE_OBJECTS, INUSE_SPACE);
+  if (writer->error != 0 || (kept.values[ALLOC_OBJECTS] == 0 && kept.values[INUSE_OBJECTS] == 0)) {
+    return;
+  }
+  struct kept_row *rows = ha_scratch_room(writer->text.scratch, writer->rows, writer->row_count,
+                                          &writer->row_capacity, sizeof(*rows));
+  if (rows == NULL) {
+    writer->error = -ENOMEM;
+    return;
+  }
+  writer->rows = rows;
+  rows[writer->row_count++] = kept;
+  for (int i = 0; i < VALUE_COUNT; i++) {
+    writer->totals[i] += kept.values[i];
+  }
+  writer->error = keep_frames(writer, row);
+}
+
+/* Makes the paths printable once, not once per frame. */
+static int copy_paths(struct writer *writer) {
+  struct ha_scratch *scratch = writer->text.scratch;
+  writer->paths = ha_scratch_zalloc(scratch, writer->mappings.count, sizeof(*writer->paths));
+  if (writer->paths == NULL) {
+    return -ENOMEM;
+  }
+  for (uint32_t i = 0; i < writer->mappings.count; i++) {
+    writer->paths[i] = ha_copy_printable(scratch, writer->mappings.items[i].path);
+    if (writer->paths[i] == NULL) {
+      return -ENOMEM;
+    }
+  }
+  return 0;
+}
+
+/* Names the frames, and makes the names printable. */
+static int find_names(struct writer *writer) {
+  int error = ha_mappings_read(writer->text.scratch, &writer->mappings);
+  if (error == 0) {
+    error = copy_paths(writer);
+  }
+  if (error == 0) {
+    error = ha_frames_resolve(&writer->frames, &writer->mappings);
+  }
+  for (uint32_t i = 0; i < writer->frames.count && error == 0; i++) {
+    struct ha_frame *frame = &writer->frames.items[i];
+    if (frame->name != NULL) {
+      frame->name = ha_copy_printable(writer->text.scratch, frame->name);
+      error = frame->name != NULL ? 0 : -ENOMEM;
+    }
+  }
+  return error;
+}
+
+static void put_head(struct writer *writer, int64_t period) {
+  char piece[PIECE_MAX];
+  int64_t totals[VALUE_COUNT];
+  memcpy(totals, writer->totals, sizeof(totals));
+  if (totals[ALLOC_SPACE] == totals[INUSE_SPACE]) {
+    totals[ALLOC_SPACE]++;
+  }
+  put_text(writer, "heap profile: ");
+  put_values(writer, totals);
+  size_t size = ha_format(piece, sizeof(piece), " heap_v2/%lld\n", (long long)period);
+  ha_buffer_append(&writer->text, piece, size);
+}
+
+/* "#\t<address>\t<function>+<offset>\t<file>"; without a name, the place in the file, as addr2line wants it.
+ */
+static void put_comment(struct writer *writer, const struct ha_frame *frame) {
+  bool has_mapping = frame->mapping != HA_FRAME_NO_MAPPING;
+  put_text(writer, "#\t");
+  put_address(writer, frame->pc);
+  if (frame->name != NULL) {
+    put_text(writer, "\t");
+    put_text(writer, frame->name);
+    put_text(writer, "+");
+    put_address(writer, frame->pc - frame->entry);
+  }
+  if (has_mapping) {
+    put_text(writer, "\t");
+    put_text(writer, writer->paths[frame->mapping]);
+  }
+  if (has_mapping && frame->name == NULL && writer->mappings.items[frame->mapping].has_bias) {
+    put_text(writer, "+");
+    put_address(writer, frame->pc - writer->mappings.items[frame->mapping].bias);
+  }
+  put_text(writer, "\n");
+}
+
+static void put_row(struct writer *writer, const struct kept_row *row) {
+  put_values(writer, row->values);
+  for (uint32_t i = 0; i < row->frame_count; i++) {
+    put_text(writer, " ");
+    put_address(writer, row->frames[i]);
+  }
+  put_text(writer, "\n");
+  if (writer->text.size > COMMENTS_MAX) {
+    return;
+  }
+  for (uint32_t i = 0; i < row->frame_count; i++) {
+    put_comment(writer, ha_frames_find(&writer->frames, ha_frame_pc(row->frames[i])));
+  }
+  put_text(writer, "\n");
+}
+
+static int put_rows(struct writer *writer) {
+  struct ha_sort_item *order = ha_scratch_zalloc(writer->text.scratch, writer->row_count, sizeof(*order));
+  if (order == NULL) {
+    return -ENOMEM;
+  }
+  for (uint32_t i = 0; i < writer->row_count; i++) {
+    order[i] = (struct ha_sort_item){.key = (uint64_t)writer->rows[i].values[INUSE_SPACE], .index = i};
+  }
+  ha_sort(order, writer->row_count);
+  for (uint32_t i = writer->row_count; i > 0; i--) {
+    put_row(writer, &writer->rows[order[i - 1].index]);
+  }
+  return 0;
+}
+
+int ha_text_encode(const struct ha_profile *profile, struct ha_scratch *scratch, struct ha_blob *ret_blob) {
+  if (profile->type_count != VALUE_COUNT) {
+    return -ENOTSUP;
+  }
+  struct writer writer = {0};
+  ha_buffer_init(&writer.text, scratch);
+  ha_frames_init(&writer.frames, scratch);
+  profile->visit(keep_row, &writer);
+  if (writer.error == 0) {
+    writer.error = find_names(&writer);
+  }
+  if (writer.error != 0) {
+    return writer.error;
+  }
+  put_head(&writer, profile->period);
+  writer.error = put_rows(&writer);
+  if (writer.error != 0) {
+    return writer.error;
+  }
+  put_text(&writer, "\n");
+  put_text(&writer, profile->text_trailer != NULL ? profile->text_trailer : "");
+  put_text(&writer, "\nMAPPED_LIBRARIES:\n");
+  /* Without /proc the section stays empty. */
+  (void)ha_buffer_read_file(&writer.text, HA_MAPS_PATH);
+  return ha_buffer_finish(&writer.text, ret_blob);
+}

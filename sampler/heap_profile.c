@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Entries to rows. Each direction is read once, freed before allocated, so that no row shows more freed than
+ * allocated however busy the process is.
+ */
+#include "sampler/heap_profile.h"
+
+#include "base/atomic.h"
+#include "sampler/interval.h"
+#include "sampler/table.h"
+
+enum { ALLOC_OBJECTS, ALLOC_SPACE, INUSE_OBJECTS, INUSE_SPACE };
+
+static struct ha_counts read_counts(const struct ha_counts *counts) {
+  struct ha_counts copy;
+  /* Acquire: pairs with the release of the writer's last add, see sample.c. */
+  copy.bytes = ha_load_acquire(&counts->bytes);
+  copy.objects = ha_load_relaxed(&counts->objects);
+  copy.samples = ha_load_relaxed(&counts->samples);
+  copy.sample_bytes = ha_load_relaxed(&counts->sample_bytes);
+  return copy;
+}
+
+static int64_t whole(uint64_t weight) {
+  return (int64_t)((weight + HA_WEIGHT_ONE / 2) >> HA_WEIGHT_SHIFT);
+}
+
+/* A free that is being counted while we read may be ahead in one field; the difference is never shown negative. */
+static uint64_t difference(uint64_t allocated, uint64_t freed) {
+  return allocated > freed ? allocated - freed : 0;
+}
+
+static void fill(struct ha_row *row, const struct ha_entry *entry) {
+  struct ha_counts freed = read_counts(&entry->freed);
+  struct ha_counts allocated = read_counts(&entry->allocated);
+  *row = (struct ha_row){
+      .frames = entry->stack != NULL ? entry->stack->frames : NULL,
+      .frame_count = entry->stack != NULL ? entry->stack->frame_count : 0,
+      .label_set = entry->label_set,
+      .block_size = allocated.samples != 0 ? allocated.sample_bytes / allocated.samples : 0,
+  };
+  row->values[ALLOC_OBJECTS] = whole(allocated.objects);
+  row->values[ALLOC_SPACE] = (int64_t)allocated.bytes;
+  row->values[INUSE_OBJECTS] = whole(difference(allocated.objects, freed.objects));
+  row->values[INUSE_SPACE] = (int64_t)difference(allocated.bytes, freed.bytes);
+  row->sampled[ALLOC_OBJECTS] = (int64_t)allocated.samples;
+  row->sampled[ALLOC_SPACE] = (int64_t)allocated.sample_bytes;
+  row->sampled[INUSE_OBJECTS] = (int64_t)difference(allocated.samples, freed.samples);
+  row->sampled[INUSE_SPACE] = (int64_t)difference(allocated.sample_bytes, freed.sample_bytes);
+}
+
+struct emission {
+  ha_row_fn *fn;
+  void *arg;
+};
+
+static void emit(struct ha_entry *entry, void *arg) {
+  const struct emission *emission = arg;
+  struct ha_row row;
+  fill(&row, entry);
+  if (row.sampled[ALLOC_OBJECTS] != 0) {
+    emission->fn(&row, emission->arg);
+  }
+}
+
+static void visit(ha_row_fn *fn, void *arg) {
+  struct emission emission = {fn, arg};
+  ha_table_visit(emit, &emission);
+}
+
+void ha_heap_profile(struct ha_profile *profile, const char *name) {
+  bool allocs = name[0] == 'a';
+  *profile = (struct ha_profile){
+      .name = name,
+      .types = {{"alloc_objects", "count"},
+                {"alloc_space", "bytes"},
+                {"inuse_objects", "count"},
+                {"inuse_space", "bytes"}},
+      .type_count = 4,
+      .default_type = allocs ? "alloc_space" : NULL,
+      .period_type = {"space", "bytes"},
+      .period = ha_rate(),
+      .visit = visit,
+  };
+}
+
+static void add_row(const struct ha_row *row, void *arg) {
+  struct ha_heap_totals *totals = arg;
+  for (int i = 0; i < HA_ROW_VALUES_MAX; i++) {
+    totals->values[i] += row->values[i];
+    totals->sampled[i] += row->sampled[i];
+  }
+  if (row->frames == NULL) {
+    totals->overflow_samples += (uint64_t)row->sampled[ALLOC_OBJECTS];
+  }
+}
+
+struct ha_heap_totals ha_heap_totals(void) {
+  struct ha_heap_totals totals = {{0}, {0}, 0};
+  visit(add_row, &totals);
+  return totals;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A profile as its source hands it to an encoder: a description and a stream of rows.
+ *
+ * This is the only thing the encoders (proto/) know about where numbers come from. A row is one (stack, block
+ * size, label set) with its values; rows are visited one at a time and the pointers in a row stay valid until the
+ * process ends, so an encoder may keep them. Visiting takes no lock and never waits: other threads go on
+ * allocating meanwhile, and each row is internally consistent (in use never exceeds allocated).
+ */
+#ifndef HA_SAMPLER_ROWS_H
+#define HA_SAMPLER_ROWS_H
+
+#include <stdint.h>
+
+/* Go's heap profile has four values, and consumers fix that number (at most four are ever written). */
+#define HA_ROW_VALUES_MAX 4
+#define HA_COMMENTS_MAX 16
+
+struct ha_value_type {
+  const char *type; /* "alloc_objects" */
+  const char *unit; /* "count" */
+};
+
+struct ha_row {
+  const uintptr_t *frames; /* return addresses, innermost caller first */
+  uint32_t frame_count;
+  uint32_t label_set;                 /* id of an interned label set; 0 is the empty set */
+  uint64_t block_size;                /* bytes of one block (mean over the row); 0: the row has no size */
+  int64_t values[HA_ROW_VALUES_MAX];  /* unbiased estimates, in the order of ha_profile.types */
+  int64_t sampled[HA_ROW_VALUES_MAX]; /* what was really sampled, same order, for the text form */
+};
+
+typedef void ha_row_fn(const struct ha_row *row, void *arg);
+
+struct ha_profile {
+  const char *name; /* "heap" */
+  struct ha_value_type types[HA_ROW_VALUES_MAX];
+  uint32_t type_count;
+  const char *default_type; /* NULL: none named, tools take the last */
+  struct ha_value_type period_type;
+  int64_t period;         /* in period_type's unit */
+  int64_t time_nanos;     /* Unix time of collection */
+  int64_t duration_nanos; /* 0 for a snapshot */
+  const char *comments[HA_COMMENTS_MAX];
+  uint32_t comment_count;
+  const char *text_trailer; /* lines that the text form appends (statistics), or NULL */
+  void (*visit)(ha_row_fn *fn, void *arg);
+};
+
+#endif

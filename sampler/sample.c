@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Recording and retiring samples. Counters are relaxed atomic adds; a reader that loads `freed` before
+ * `allocated` never sees more freed than allocated, because every record happens before its retirement.
+ */
+#include "sampler/sample.h"
+
+#include "base/atomic.h"
+#include "base/config.h"
+#include "labels/context.h"
+#include "sampler/interval.h"
+#include "sampler/unwind.h"
+
+static HA_TLS bool taking; /* set while this thread looks for a site: whatever allocates meanwhile is not sampled */
+static uint64_t dropped[HA_DROP_COUNT];
+static struct ha_entry uncounted; /* only its address matters */
+
+static void count(struct ha_counts *counts, uint64_t weight, size_t block_size) {
+  uint64_t bytes = (uint64_t)(((unsigned __int128)weight * block_size) >> HA_WEIGHT_SHIFT);
+  ha_add_relaxed(&counts->samples, 1);
+  ha_add_relaxed(&counts->sample_bytes, block_size);
+  ha_add_relaxed(&counts->objects, weight);
+  /* Release: pairs with the acquire in the reader, which must not see this free before its allocation. */
+  __atomic_fetch_add(&counts->bytes, bytes, __ATOMIC_RELEASE);
+}
+
+HA_NOINLINE struct ha_entry *ha_sample_site(uint32_t size_class) {
+  if (taking) {
+    ha_sample_drop(HA_DROP_REENTRANT);
+    return NULL;
+  }
+  taking = true;
+  uint32_t depth = (uint32_t)ha_config.stack_depth;
+  uintptr_t *frames = __builtin_alloca(depth * sizeof *frames);
+  uint32_t frame_count = ha_unwind(frames, depth);
+  const struct ha_stack *stack = ha_stack_intern(frames, frame_count);
+  struct ha_entry *entry = ha_table_entry(stack, size_class, ha_labels_current());
+  taking = false;
+  return entry;
+}
+
+void ha_sample_record(struct ha_sample *sample, struct ha_entry *entry, size_t block_size, size_t requested,
+                      int64_t rate) {
+  sample->weight = ha_interval_weight(block_size, rate);
+  sample->requested = requested;
+  count(&entry->allocated, sample->weight, block_size);
+  ha_store_release(&sample->entry, entry);
+}
+
+void ha_sample_mark_uncounted(struct ha_sample *sample) {
+  ha_store_release(&sample->entry, &uncounted);
+}
+
+bool ha_sample_retire(struct ha_sample *sample, size_t block_size) {
+  struct ha_entry *entry = ha_exchange_acq_rel(&sample->entry, NULL);
+  if (entry != NULL && entry != &uncounted) {
+    count(&entry->freed, sample->weight, block_size);
+  }
+  return entry != NULL;
+}
+
+void ha_sample_drop(enum ha_drop reason) {
+  ha_add_relaxed(&dropped[reason], 1);
+}
+
+uint64_t ha_samples_dropped(enum ha_drop reason) {
+  return ha_load_relaxed(&dropped[reason]);
+}
+
+const char *ha_drop_name(enum ha_drop reason) {
+  static const char *const names[HA_DROP_COUNT] = {"reentrant", "no_memory"};
+  return names[reason];
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The sample table: what was allocated and freed, per (stack, size class, label set).
+ *
+ * An entry is created at the first sample with its key and lives as long as the process; its counters only rise.
+ * In use = allocated - freed. Entries and stacks share one region, which bounds them; when it is full, samples are
+ * counted on the overflow entry, which has the one frame-less stack "[overflow]" and shows in every profile.
+ *
+ * Sizes: objects are sums of weights (fixed point, HA_WEIGHT_SHIFT), bytes are sums of weight times block size,
+ * rounded per sample, so that a free takes away exactly what its allocation added.
+ */
+#ifndef HA_SAMPLER_TABLE_H
+#define HA_SAMPLER_TABLE_H
+
+#include "base/compiler.h"
+#include "sampler/stack.h"
+
+/* Reserved address space for stacks and entries; about 150,000 stacks of 30 frames. Resident as it is used. */
+#define HA_TABLE_LIMIT ((size_t)64 * 1024 * 1024)
+
+/* One direction (allocated or freed). Atomic, relaxed: written by any thread when it samples or frees a sample. */
+struct ha_counts {
+  uint64_t samples;       /* sampled blocks */
+  uint64_t sample_bytes;  /* their block sizes */
+  uint64_t objects;       /* sum of weights */
+  uint64_t bytes;         /* sum of weight * block size */
+};
+
+struct ha_entry {
+  struct ha_entry *next; /* in its hash chain; immutable once published */
+  const struct ha_stack *stack;
+  uint32_t size_class; /* sizes of one class differ by less than 12.5 % */
+  uint32_t label_set;
+  struct ha_counts allocated;
+  struct ha_counts freed;
+};
+
+/* The entry of a key; the overflow entry when there is no room. stack NULL means overflow. Lock-free. */
+struct ha_entry *ha_table_entry(const struct ha_stack *stack, uint32_t size_class, uint32_t label_set);
+
+bool ha_table_is_overflow(const struct ha_entry *entry);
+
+/* Calls visit for every entry that exists at some time during the call, the overflow entry last. No lock. */
+void ha_table_visit(void (*visit)(struct ha_entry *entry, void *arg), void *arg);
+
+/* Zeroed memory from the region of the sampler's tables, or NULL. */
+void *ha_table_memory(size_t size);
+
+/* *chains, created with `count` empty heads by whoever comes first; NULL if there is no memory. */
+void *ha_table_chains(void ***chains, size_t count);
+
+uint64_t ha_table_bytes(void);
+
+#endif

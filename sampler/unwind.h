@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The call stack of the calling thread, as return addresses.
+ *
+ * May be called while the application, ld.so or stdio hold any of their locks, from inside malloc or free, and on
+ * any stack with 4 KiB left. It never allocates, waits for a lock, opens a file, or changes errno or the signal
+ * mask. halloc's own frames are left out. What could not be walked is cut, and counted.
+ */
+#ifndef HA_SAMPLER_UNWIND_H
+#define HA_SAMPLER_UNWIND_H
+
+#include <stdint.h>
+
+/* Fills frames[0..max) innermost first and returns how many; 0 if nothing could be walked. */
+uint32_t ha_unwind(uintptr_t *frames, uint32_t max);
+
+/* Stacks cut at the depth limit so far. */
+uint64_t ha_unwind_truncated(void);
+
+#endif

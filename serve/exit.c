@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is left behind at exit: the heap profile of HALLOC_MEMPROFILE and the statistics line of HALLOC_MEMSTATS.
+ *
+ * Runs once, at exit (as a destructor, after the program's own handlers) or at quick_exit. The profile is written to a
+ * new file beside its place and renamed, so a reader never sees half of one, links planted at the name are not
+ * followed, and the file is the owner's only. A forked child writes only if the name holds %p: it must not replace
+ * the profile of the process that was asked for one.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "alloc/stats.h"
+#include "base/atomic.h"
+#include "base/config.h"
+#include "base/log.h"
+#include "serve/memstats_text.h"
+#include "serve/profiles.h"
+
+static int has_run;     /* atomic */
+static pid_t first_pid; /* the process that was started, not forked */
+
+/* The configured path with %p replaced by the process id. False if it does not fit. */
+static bool expand(const char *pattern, char *out, size_t size) {
+  size_t length = 0;
+  for (; *pattern != '\0'; pattern++) {
+    size_t room = length < size ? size - length : 0;
+    if (pattern[0] == '%' && pattern[1] == 'p') {
+      length += ha_format(out + (room > 0 ? length : 0), room, "%d", (int)getpid());
+      pattern++;
+    } else {
+      length += ha_format(out + (room > 0 ? length : 0), room, "%c", *pattern);
+    }
+  }
+  return length < size;
+}
+
+static int write_new_file(const char *path) {
+  int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (fd < 0) {
+    return -errno;
+  }
+  int error = ha_profile_write("heap", fd, 0);
+  if (close(fd) != 0 && error == 0) {
+    error = -errno;
+  }
+  if (error != 0) {
+    unlink(path);
+  }
+  return error;
+}
+
+static void write_profile(void) {
+  const char *pattern = ha_config.profile_path;
+  if (pattern[0] == '\0' || (getpid() != first_pid && strstr(pattern, "%p") == NULL)) {
+    return;
+  }
+  char path[PATH_MAX];
+  char temporary[PATH_MAX];
+  int error = 0;
+  if (!expand(pattern, path, sizeof path) ||
+      ha_format(temporary, sizeof temporary, "%s.%d.tmp", path, (int)getpid()) >= sizeof temporary) {
+    error = -ENAMETOOLONG;
+  }
+  if (error == 0) {
+    unlink(temporary); /* left by an earlier process of the same id */
+    error = write_new_file(temporary);
+  }
+  if (error == 0 && rename(temporary, path) != 0) {
+    error = -errno;
+    unlink(temporary);
+  }
+  if (error != 0) {
+    ha_log("HALLOC_MEMPROFILE=%s: the profile could not be written: %s", pattern, strerrordesc_np(-error));
+  }
+}
+
+static void print_memstats(void) {
+  char line[HA_MEMSTATS_TEXT_MAX];
+  struct hp_memstats stats;
+  ha_stats_read(&stats);
+  size_t length = ha_memstats_json(&stats, line, sizeof line - 1);
+  line[length++] = '\n';
+  ssize_t written = write(STDERR_FILENO, line, length);
+  (void)written; /* nowhere else to report to */
+}
+
+static void at_exit(void) {
+  if (ha_exchange_acq_rel(&has_run, 1) != 0) {
+    return;
+  }
+  int saved = errno;
+  if (ha_config.memstats != 0) {
+    print_memstats();
+  }
+  write_profile();
+  errno = saved;
+}
+
+__attribute__((destructor)) static void on_exit_of_process(void) {
+  at_exit();
+}
+
+__attribute__((constructor)) static void register_quick_exit(void) {
+  first_pid = getpid();
+  if (ha_config.memstats != 0 || ha_config.profile_path[0] != '\0') {
+    at_quick_exit(at_exit);
+  }
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writing a profile: statistics first, then the rows, then the encoding in scratch memory, under HA_RANK_PROFILE so
+ * that fork never meets a half-built scratch heap; last the bytes go out, under no lock, since a descriptor may be
+ * slow. The comments carry what a reader needs to judge the numbers: rate, drops, exact totals.
+ */
+#include "serve/profiles.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "alloc/stats.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "proto/builder.h"
+#include "proto/text.h"
+#include "sampler/heap_profile.h"
+#include "sampler/interval.h"
+#include "sampler/sample.h"
+#include "sampler/stack.h"
+#include "sampler/unwind.h"
+#include "serve/memstats_text.h"
+
+#define COMMENT_MAX 256
+#define COMMENT_LINES 4
+#define TEXT_DEBUG_MAX 2
+#define NANOS_PER_SECOND 1000000000
+
+/* A profile with the storage its texts live in. */
+struct document {
+  struct ha_profile profile;
+  char comments[COMMENT_LINES][COMMENT_MAX];
+  char trailer[HA_MEMSTATS_TEXT_MAX];
+};
+
+static char *next_comment(struct document *document) {
+  struct ha_profile *profile = &document->profile;
+  char *line = document->comments[profile->comment_count];
+  profile->comments[profile->comment_count++] = line;
+  return line;
+}
+
+static void describe(struct document *document, const struct hp_memstats *stats) {
+  struct ha_heap_totals totals = ha_heap_totals();
+  ha_format(next_comment(document), COMMENT_MAX, "halloc: version=" HA_VERSION " pid=%d rate=%ld", (int)getpid(),
+            (long)ha_rate());
+  ha_format(next_comment(document), COMMENT_MAX,
+            "halloc: exact HeapAlloc=%lu TotalAlloc=%lu HeapObjects=%lu Mallocs=%lu Frees=%lu", stats->HeapAlloc,
+            stats->TotalAlloc, stats->HeapObjects, stats->Mallocs, stats->Frees);
+  ha_format(next_comment(document), COMMENT_MAX,
+            "halloc: sampled inuse_space=%ld alloc_space=%ld inuse_samples=%ld alloc_samples=%ld stacks=%lu",
+            (long)totals.values[3], (long)totals.values[1], (long)totals.sampled[2], (long)totals.sampled[0],
+            ha_stack_count());
+  ha_format(next_comment(document), COMMENT_MAX, "halloc: lost dropped=%lu overflow=%lu truncated=%lu",
+            ha_samples_dropped(HA_DROP_REENTRANT) + ha_samples_dropped(HA_DROP_NO_MEMORY), totals.overflow_samples,
+            ha_unwind_truncated());
+}
+
+static int64_t now_nanos(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return (int64_t)now.tv_sec * NANOS_PER_SECOND + now.tv_nsec;
+}
+
+static bool is_heap_profile(const char *name) {
+  return strcmp(name, "heap") == 0 || strcmp(name, "allocs") == 0;
+}
+
+static int write_all(int fd, const char *data, size_t size) {
+  while (size > 0) {
+    ssize_t written = write(fd, data, size);
+    if (written < 0 && errno == EINTR) {
+      continue;
+    }
+    if (written <= 0) {
+      return written < 0 ? -errno : -EIO;
+    }
+    data += written;
+    size -= (size_t)written;
+  }
+  return 0;
+}
+
+static int encode(const char *name, int debug, struct ha_scratch *scratch, struct ha_blob *blob) {
+  struct document *document = ha_scratch_alloc(scratch, sizeof *document);
+  if (document == NULL) {
+    return -ENOMEM;
+  }
+  /* Statistics before the profile, as Go does (golang/go#20565): the profile must not lag behind them. */
+  struct hp_memstats stats;
+  ha_stats_read(&stats);
+  ha_heap_profile(&document->profile, strcmp(name, "allocs") == 0 ? "allocs" : "heap");
+  document->profile.time_nanos = now_nanos();
+  describe(document, &stats);
+  ha_memstats_comment(&stats, document->trailer, sizeof document->trailer);
+  document->profile.text_trailer = document->trailer;
+  return debug == 0 ? ha_proto_encode(&document->profile, scratch, blob)
+                    : ha_text_encode(&document->profile, scratch, blob);
+}
+
+int ha_profile_write(const char *name, int fd, int debug) {
+  if (name == NULL || !is_heap_profile(name)) {
+    return -ENOENT;
+  }
+  if (debug < 0 || debug > TEXT_DEBUG_MAX) {
+    return -EINVAL;
+  }
+  int saved = errno;
+  struct ha_blob blob = {NULL, 0};
+  ha_lock(HA_RANK_PROFILE);
+  struct ha_scratch *scratch = ha_scratch_new();
+  int error = scratch != NULL ? encode(name, debug, scratch, &blob) : -ENOMEM;
+  ha_unlock(HA_RANK_PROFILE);
+  if (error == 0) {
+    error = write_all(fd, blob.data, blob.size);
+  }
+  if (scratch != NULL) {
+    ha_lock(HA_RANK_PROFILE);
+    ha_scratch_destroy(scratch);
+    ha_unlock(HA_RANK_PROFILE);
+  }
+  errno = saved;
+  return error;
+}
+
+HA_EXPORT int hp_write_profile(const char *name, int fd, int debug) {
+  return ha_profile_write(name, fd, debug);
+}
+
+HA_EXPORT int hp_write_heap_profile(int fd) {
+  return ha_profile_write("heap", fd, 0);
+}
