@@ -36,5 +36,6 @@ static void after_fork_in_child(void) {
 /* Early among constructors: handlers registered first run last before the fork and first after it, so the other
  * libraries' handlers can allocate. */
 __attribute__((constructor(101))) static void register_fork_handlers(void) {
+  ha_locks_notice_forks();
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }

@@ -6,7 +6,9 @@
 
 #include <pthread.h>
 
+#include "base/atomic.h"
 #include "base/log.h"
+#include "base/os.h"
 
 /* Each on a line of its own: they are taken by different threads for different reasons. */
 static struct {
@@ -41,9 +43,39 @@ HA_INLINE void note_release(enum ha_rank rank) {
 }
 #endif
 
+static uint32_t *fork_witness; /* nonzero content in the process that mapped it or handled its fork; set once */
+
+void ha_locks_notice_forks(void) {
+  uint32_t *page = ha_os_map(HA_OS_PAGE);
+  if (page == NULL || !ha_os_wipe_on_fork(page, HA_OS_PAGE)) {
+    return; /* not told: such a child may hang, as without us */
+  }
+  *page = 1;
+  ha_store_release(&fork_witness, page);
+}
+
+static void make_new(void) {
+  for (int rank = 0; rank < HA_RANK_COUNT; rank++) {
+    pthread_mutex_init(&locks[rank].mutex, NULL);
+  }
+  if (fork_witness != NULL) {
+    *fork_witness = 1;
+  }
+}
+
+static HA_COLD void lock_busy(enum ha_rank rank) {
+  const uint32_t *witness = ha_load_acquire(&fork_witness);
+  if (witness != NULL && *witness == 0) {
+    make_new();
+  }
+  pthread_mutex_lock(&locks[rank].mutex);
+}
+
 void ha_lock(enum ha_rank rank) {
   note_acquire(rank);
-  pthread_mutex_lock(&locks[rank].mutex);
+  if (pthread_mutex_trylock(&locks[rank].mutex) != 0) {
+    lock_busy(rank);
+  }
 }
 
 void ha_unlock(enum ha_rank rank) {
@@ -64,8 +96,8 @@ void ha_locks_after_fork_in_parent(void) {
 }
 
 void ha_locks_after_fork_in_child(void) {
+  make_new();
   for (int rank = HA_RANK_COUNT - 1; rank >= 0; rank--) {
-    pthread_mutex_init(&locks[rank].mutex, NULL);
     note_release((enum ha_rank)rank);
   }
 }

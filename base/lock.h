@@ -33,6 +33,13 @@ HA_INLINE void ha_lock_assert_held(enum ha_rank rank) {
 }
 #endif
 
+/*
+ * A child made without fork handlers (_Fork, a bare clone) may find locks held by threads it does not have. The
+ * first lock that is busy there finds that out, by a page the kernel empties in every child, and makes all locks
+ * new. What the missing thread was changing stays half changed: such a child is not promised more than not to hang.
+ */
+void ha_locks_notice_forks(void);
+
 /* For pthread_atfork: take all locks in rank order; let go of them; make them new in the child. */
 void ha_locks_before_fork(void);
 void ha_locks_after_fork_in_parent(void);

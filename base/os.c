@@ -25,6 +25,13 @@ void *ha_os_reserve(size_t size) {
   return map(size, PROT_READ | PROT_WRITE, MAP_NORESERVE);
 }
 
+bool ha_os_wipe_on_fork(void *start, size_t size) {
+  int saved = errno;
+  bool done = syscall(SYS_madvise, start, size, MADV_WIPEONFORK) == 0;
+  errno = saved;
+  return done;
+}
+
 bool ha_os_unmap(void *start, size_t size) {
   int saved = errno;
   bool done = syscall(SYS_munmap, start, size) == 0;

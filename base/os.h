@@ -21,6 +21,9 @@ void *ha_os_map_aligned(size_t size, size_t alignment);
 /* Address space that costs nothing until touched and is not charged to the overcommit limit where the kernel allows. */
 void *ha_os_reserve(size_t size);
 
+/* The range reads as zero in children of any kind of fork. False if the kernel cannot (before Linux 4.14). */
+bool ha_os_wipe_on_fork(void *start, size_t size);
+
 /* Gives the range back. If the kernel refuses, the content is dropped and false is returned. */
 bool ha_os_unmap(void *start, size_t size);
 

@@ -10,6 +10,7 @@
 
 #include "proto/sort.h"
 #include "proto/symbols.h"
+#include "sampler/rows.h"
 
 #define FIRST_SLOTS 1024
 /* 2^64 divided by the golden ratio (Knuth's multiplicative hashing): spreads neighbours far apart. */
@@ -114,6 +115,10 @@ int ha_frames_resolve(struct ha_frames *frames, const struct ha_mappings *mappin
     order[i] = (struct ha_sort_item){.key = frames->items[i].pc, .index = i};
   }
   ha_sort(order, frames->count);
+  for (uint32_t i = 0; i < frames->count; i++) {
+    frames->items[i].name = ha_synthetic_name(frames->items[i].pc);
+    frames->items[i].entry = frames->items[i].pc;
+  }
   int error = 0;
   for (uint32_t i = 0; i < mappings->count && error == 0; i++) {
     const struct ha_mapping *mapping = &mappings->items[i];

@@ -34,8 +34,8 @@ static void fill(struct ha_row *row, const struct ha_entry *entry) {
   struct ha_counts freed = read_counts(&entry->freed);
   struct ha_counts allocated = read_counts(&entry->allocated);
   *row = (struct ha_row){
-      .frames = entry->stack != NULL ? entry->stack->frames : NULL,
-      .frame_count = entry->stack != NULL ? entry->stack->frame_count : 0,
+      .frames = entry->stack->frames,
+      .frame_count = entry->stack->frame_count,
       .label_set = entry->label_set,
       .block_size = allocated.samples != 0 ? allocated.sample_bytes / allocated.samples : 0,
   };
@@ -90,7 +90,7 @@ static void add_row(const struct ha_row *row, void *arg) {
     totals->values[i] += row->values[i];
     totals->sampled[i] += row->sampled[i];
   }
-  if (row->frames == NULL) {
+  if (row->frames[0] == HA_FRAME_OVERFLOW) {
     totals->overflow_samples += (uint64_t)row->sampled[ALLOC_OBJECTS];
   }
 }

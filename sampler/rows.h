@@ -16,13 +16,30 @@
 #define HA_ROW_VALUES_MAX 4
 #define HA_COMMENTS_MAX 16
 
+/*
+ * Frames that stand for no code. Real return addresses are never below one OS page, so small numbers are free to
+ * name them; encoders show the names instead of an address.
+ */
+enum ha_synthetic_frame {
+  HA_FRAME_OVERFLOW = 2, /* samples that came when the sampler's tables were full */
+  HA_FRAME_UNKNOWN,      /* samples whose stack could not be walked */
+  HA_FRAME_SYNTHETIC_END
+};
+
+/* The name of the call at pc (a return address less one), or NULL if it is real code. */
+static inline const char *ha_synthetic_name(uintptr_t pc) {
+  static const char *const names[] = {"[overflow]", "[unknown]"};
+  uintptr_t frame = pc + 1;
+  return frame >= HA_FRAME_OVERFLOW && frame < HA_FRAME_SYNTHETIC_END ? names[frame - HA_FRAME_OVERFLOW] : 0;
+}
+
 struct ha_value_type {
   const char *type; /* "alloc_objects" */
   const char *unit; /* "count" */
 };
 
 struct ha_row {
-  const uintptr_t *frames; /* return addresses, innermost caller first */
+  const uintptr_t *frames; /* return addresses, innermost caller first; at least one */
   uint32_t frame_count;
   uint32_t label_set;                 /* id of an interned label set; 0 is the empty set */
   uint64_t block_size;                /* bytes of one block (mean over the row); 0: the row has no size */

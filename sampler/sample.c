@@ -9,6 +9,7 @@
 #include "base/config.h"
 #include "labels/context.h"
 #include "sampler/interval.h"
+#include "sampler/rows.h"
 #include "sampler/unwind.h"
 
 static HA_TLS bool taking; /* set while this thread looks for a site: whatever allocates meanwhile is not sampled */
@@ -33,6 +34,9 @@ HA_NOINLINE struct ha_entry *ha_sample_site(uint32_t size_class) {
   uint32_t depth = (uint32_t)ha_config.stack_depth;
   uintptr_t *frames = __builtin_alloca(depth * sizeof *frames);
   uint32_t frame_count = ha_unwind(frames, depth);
+  if (frame_count == 0) {
+    frames[frame_count++] = HA_FRAME_UNKNOWN;
+  }
   const struct ha_stack *stack = ha_stack_intern(frames, frame_count);
   struct ha_entry *entry = ha_table_entry(stack, size_class, ha_labels_current());
   taking = false;

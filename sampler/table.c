@@ -7,13 +7,15 @@
 
 #include "base/atomic.h"
 #include "base/region.h"
+#include "sampler/rows.h"
 
 #define CHAIN_SHIFT 16
 #define CHAIN_COUNT ((size_t)1 << CHAIN_SHIFT)
 
 static struct ha_region region = HA_REGION_INIT(HA_TABLE_LIMIT);
 static struct ha_entry **chains;
-static struct ha_entry overflow_entry;
+static struct ha_stack overflow_stack = {.frame_count = 1, .frames = {HA_FRAME_OVERFLOW}};
+static struct ha_entry overflow_entry = {.stack = &overflow_stack};
 
 void *ha_table_memory(size_t size) {
   return ha_region_alloc(&region, size);

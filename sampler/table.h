@@ -4,7 +4,7 @@
  *
  * An entry is created at the first sample with its key and lives as long as the process; its counters only rise.
  * In use = allocated - freed. Entries and stacks share one region, which bounds them; when it is full, samples are
- * counted on the overflow entry, which has the one frame-less stack "[overflow]" and shows in every profile.
+ * counted on the overflow entry, whose stack is the one frame "[overflow]", and which shows in every profile.
  *
  * Sizes: objects are sums of weights (fixed point, HA_WEIGHT_SHIFT), bytes are sums of weight times block size,
  * rounded per sample, so that a free takes away exactly what its allocation added.
