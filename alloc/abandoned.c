@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lists by size class under HA_RANK_ABANDONED, with a count that tells without the lock that there is nothing.
+ * Lists by size class under HA_RANK_ABANDONED, with a count that tells without the lock that there is
+ * nothing.
  */
 #include "alloc/abandoned.h"
 

@@ -2,9 +2,9 @@
 /*
  * Pages whose thread has ended while blocks of theirs were in use.
  *
- * Such a page belongs to no heap. If it has free blocks it waits on the list of its size class, where any thread
- * that needs a page of that class takes it; and the next thread that frees a block of it adopts it. So the memory
- * of ended threads is used again by whoever runs, also when no thread is ever started again.
+ * Such a page belongs to no heap. If it has free blocks it waits on the list of its size class, where any
+ * thread that needs a page of that class takes it; and the next thread that frees a block of it adopts it. So
+ * the memory of ended threads is used again by whoever runs, also when no thread is ever started again.
  */
 #ifndef HA_ALLOC_ABANDONED_H
 #define HA_ALLOC_ABANDONED_H
@@ -14,7 +14,8 @@
 /* Owner, HA_RANK_ABANDONED held, page gathered and not empty: lets go of the page. */
 void ha_abandoned_add_locked(struct ha_page *page);
 
-/* A page of the class for the heap to own (its fields still as abandoned), or NULL. Cheap when there is none. */
+/* A page of the class for the heap to own (its fields still as abandoned), or NULL. Cheap when there is none.
+ */
 struct ha_page *ha_abandoned_take(unsigned size_class, struct ha_heap *heap);
 
 /* The page's QUEUED holder adopts it for the calling thread. False if it has an owner again. */

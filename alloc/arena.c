@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Best fit over bins of free spans: exact lengths up to 64 slices, then eight bins per doubling. Within a bin the
- * shortest span that fits is taken (bins above 64 slices hold spans that differ by at most 12.5 %).
+ * Best fit over bins of free spans: exact lengths up to 64 slices, then eight bins per doubling. Within a bin
+ * the shortest span that fits is taken (bins above 64 slices hold spans that differ by at most 12.5 %).
  */
 #include "alloc/arena.h"
 
 #include <string.h>
 
 #include "alloc/backing.h"
+#include "alloc/descriptor.h"
 #include "alloc/page_map.h"
 #include "alloc/size_class.h"
 #include "base/lock.h"
+#include "base/log.h"
 #include "base/meta.h"
 
 #define ARENA_MAX 512
@@ -19,8 +21,7 @@
 #define EXACT_BINS 64
 #define BIN_COUNT 256
 #define BITS 64
-#define DESCRIPTORS_PER_CHUNK 511 /* with the chunk's header, just under 64 KiB */
-#define SCAN_MAX 32               /* spans of one bin looked at for a fit */
+#define SCAN_MAX 32 /* spans of one bin looked at for a fit */
 
 struct arena {
   char *start;
@@ -28,65 +29,13 @@ struct arena {
   uint64_t *touched; /* bit per slice: was handed out */
 };
 
-struct descriptor_chunk {
-  struct descriptor_chunk *next;
-  char padding[2 * HA_CACHE_LINE - sizeof(void *)];
-  struct ha_page pages[DESCRIPTORS_PER_CHUNK];
-};
-
 static struct {
   struct arena arenas[ARENA_MAX];
   unsigned count;
   struct ha_page_list bins[BIN_COUNT];
   uint64_t bin_used[BIN_COUNT / BITS]; /* bit per bin: not empty */
-  struct ha_page *unused;              /* descriptors, through next */
-  struct descriptor_chunk *chunks;     /* atomic; only grows */
   struct ha_arena_totals totals;       /* read without the lock */
 } space;
-
-/* Descriptors. */
-
-static bool add_descriptors(void) {
-  struct descriptor_chunk *chunk = ha_meta_alloc(sizeof *chunk, HA_META_SPANS);
-  if (chunk == NULL) {
-    return false;
-  }
-  for (int i = DESCRIPTORS_PER_CHUNK - 1; i >= 0; i--) {
-    chunk->pages[i].next = space.unused;
-    space.unused = &chunk->pages[i];
-  }
-  chunk->next = space.chunks;
-  ha_store_release(&space.chunks, chunk); /* pairs with the acquire in ha_descriptor_visit */
-  return true;
-}
-
-struct ha_page *ha_descriptor_alloc_locked(void) {
-  ha_lock_assert_held(HA_RANK_ARENA);
-  if (space.unused == NULL && !add_descriptors()) {
-    return NULL;
-  }
-  struct ha_page *page = space.unused;
-  space.unused = page->next;
-  page->next = page->prev = NULL;
-  return page;
-}
-
-void ha_descriptor_free_locked(struct ha_page *page) {
-  ha_lock_assert_held(HA_RANK_ARENA);
-  ha_store_relaxed(&page->owner, NULL);
-  ha_store_relaxed(&page->heap, NULL);
-  ha_store_release(&page->kind, HA_PAGE_UNUSED);
-  page->next = space.unused;
-  space.unused = page;
-}
-
-void ha_descriptor_visit(void (*visit)(const struct ha_page *page, void *arg), void *arg) {
-  for (struct descriptor_chunk *chunk = ha_load_acquire(&space.chunks); chunk != NULL; chunk = chunk->next) {
-    for (int i = 0; i < DESCRIPTORS_PER_CHUNK; i++) {
-      visit(&chunk->pages[i], arg);
-    }
-  }
-}
 
 /* Slices that were never handed out. */
 
@@ -138,6 +87,8 @@ static void insert(struct ha_page *span) {
 }
 
 static void withdraw(struct ha_page *span) {
+  /* At once, not when its user gets to it: until then a neighbour being freed must not take it for free. */
+  ha_store_relaxed(&span->kind, HA_PAGE_UNUSED);
   unsigned bin = bin_of(span->slices);
   ha_page_list_remove(&space.bins[bin], span);
   if (space.bins[bin].first == NULL) {
@@ -147,7 +98,8 @@ static void withdraw(struct ha_page *span) {
   ha_page_map_set(span->start + (span->slices - 1) * HA_SLICE, 1, NULL);
 }
 
-/* Slices to skip at the span's start so that `slices` aligned ones follow; larger than the span if they do not fit. */
+/* Slices to skip at the span's start so that `slices` aligned ones follow; larger than the span if they do
+ * not fit. */
 static size_t lead_of(const struct ha_page *span, size_t slices, size_t alignment) {
   uintptr_t start = (uintptr_t)span->start;
   size_t lead = (ha_align_up(start, alignment) - start) >> HA_SLICE_SHIFT;
@@ -226,6 +178,44 @@ static bool add_arena(size_t least_slices, size_t alignment) {
   return true;
 }
 
+/* The equations of arena.h, over all arenas: spans follow each other without gap, free ones do not touch, and
+ * the slices add up. Debug builds, now and then: it walks every span. */
+#if HA_CHECKS
+#define CHECK_EVERY 64
+
+static void check_arena(const struct arena *arena, uint64_t *free_slices) {
+  bool was_free = false;
+  const char *end = arena->start + arena->slices * HA_SLICE;
+  for (const char *at = arena->start; at < end;) {
+    const struct ha_page *span = ha_page_of(at);
+    bool is_free = span != NULL && span->kind == HA_PAGE_FREE;
+    if (span == NULL || span->start != at || span->slices == 0 || (is_free && was_free)) {
+      ha_die("arena at %p is broken at %p", (void *)arena->start, (const void *)at);
+    }
+    *free_slices += is_free ? span->slices : 0;
+    was_free = is_free;
+    at += span->slices * HA_SLICE;
+  }
+}
+
+static void check_arenas(void) {
+  static unsigned calls;
+  if (++calls % CHECK_EVERY != 0) {
+    return;
+  }
+  uint64_t free_slices = 0;
+  for (unsigned i = 0; i < space.count; i++) {
+    check_arena(&space.arenas[i], &free_slices);
+  }
+  if (free_slices != space.totals.free_slices) {
+    ha_die("arenas: %lu slices are free, counted were %lu", free_slices, space.totals.free_slices);
+  }
+}
+#else
+HA_INLINE void check_arenas(void) {
+}
+#endif
+
 /* Spans. */
 
 /* Cuts [from, from + slices) of a withdrawn span off into a new free span. False without a descriptor. */
@@ -267,6 +257,7 @@ struct ha_page *ha_span_alloc_locked(size_t slices, size_t alignment) {
   ha_owner_add(&space.totals.free_slices, -(uint64_t)slices);
   touch(span);
   ha_page_map_set(span->start, 1, span);
+  check_arenas();
   return span;
 }
 
@@ -294,6 +285,7 @@ void ha_span_free_locked(struct ha_page *span) {
   merge(span, span->start - 1);
   merge(span, span->start + span->slices * HA_SLICE);
   insert(span);
+  check_arenas();
 }
 
 bool ha_span_extend_locked(struct ha_page *span, size_t slices) {

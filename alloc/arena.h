@@ -2,14 +2,15 @@
 /*
  * Arenas and spans: the address space that pages and large blocks are cut from.
  *
- * An arena is a range of slices. Free runs of slices are spans with a descriptor of kind HA_PAGE_FREE, kept in bins
- * by length and merged with their free neighbours at once, so no two free spans of an arena touch. Arenas grow
- * geometrically and are never given up. A bit per slice tells whether the slice was ever handed out: memory that
- * was not is zero and not resident, which is what calloc and HeapReleased need to know.
+ * An arena is a range of slices. Free runs of slices are spans with a descriptor of kind HA_PAGE_FREE, kept
+ * in bins by length and merged with their free neighbours at once, so no two free spans of an arena touch.
+ * Arenas grow geometrically and are never given up. A bit per slice tells whether the slice was ever handed
+ * out: memory that was not is zero and not resident, which is what calloc and HeapReleased need to know.
  *
  *   sum of slices of all arenas = slices in use + slices of free spans
  *
- * All functions but the readers of statistics need HA_RANK_ARENA, which they take themselves unless named _locked.
+ * All functions but the readers of statistics need HA_RANK_ARENA, which they take themselves unless named
+ * _locked.
  */
 #ifndef HA_ALLOC_ARENA_H
 #define HA_ALLOC_ARENA_H
@@ -19,8 +20,8 @@
 /* Blocks above this get a mapping of their own. */
 #define HA_HUGE_MIN ((size_t)32 * 1024 * 1024)
 
-/* A span of that many slices whose start is a multiple of alignment (a power of two, at least a slice). kind is
- * HA_PAGE_UNUSED still, and slots are set only for the first slice. NULL with no memory. */
+/* A span of that many slices whose start is a multiple of alignment (a power of two, at least a slice). kind
+ * is HA_PAGE_UNUSED still, and slots are set only for the first slice. NULL with no memory. */
 struct ha_page *ha_span_alloc_locked(size_t slices, size_t alignment);
 
 /* Returns a span; its slots may still be set. */
@@ -33,14 +34,8 @@ bool ha_span_extend_locked(struct ha_page *span, size_t slices);
 struct ha_page *ha_page_alloc(unsigned size_class);
 void ha_page_release(struct ha_page *page);
 
-/* Descriptors for blocks outside arenas. */
-struct ha_page *ha_descriptor_alloc_locked(void);
-void ha_descriptor_free_locked(struct ha_page *page);
-
-/* Visits every descriptor that was ever used, without a lock. */
-void ha_descriptor_visit(void (*visit)(const struct ha_page *page, void *arg), void *arg);
-
-/* Slices of arenas; those of free spans; those of free spans that were never handed out. Read without the lock. */
+/* Slices of arenas; those of free spans; those of free spans that were never handed out. Read without the
+ * lock. */
 struct ha_arena_totals {
   uint64_t slices;
   uint64_t free_slices;

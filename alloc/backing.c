@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The only use of mimalloc in the allocator. Its options are set here so that a user's MIMALLOC_* variables do not
- * change halloc. An arena is a multiple of 32 MiB and there are at most 64 for the life of a process (mimalloc
- * 2.0.9, arena.c), hence sizes that grow, and the fallback.
+ * The only use of mimalloc in the allocator. Its options are set here so that a user's MIMALLOC_* variables
+ * do not change halloc. An arena is a multiple of 32 MiB and there are at most 64 for the life of a process
+ * (mimalloc 2.0.9, arena.c), hence sizes that grow, and the fallback.
  */
 #include "alloc/backing.h"
 
@@ -17,8 +17,8 @@
 static bool is_configured; /* HA_RANK_ARENA */
 
 static void configure(void) {
-  /* The first arena is wanted before mimalloc's own constructor has run, and choosing an address for it uses the
-   * main thread's random state. Later arenas, from any thread, continue from that address. */
+  /* The first arena is wanted before mimalloc's own constructor has run, and choosing an address for it uses
+   * the main thread's random state. Later arenas, from any thread, continue from that address. */
   mi_process_init();
   mi_option_disable(mi_option_show_errors);
   mi_option_disable(mi_option_show_stats);

@@ -2,10 +2,10 @@
 /*
  * dlopen and dlmopen without RTLD_DEEPBIND.
  *
- * A library opened with that flag finds libc's malloc before ours: a block that crosses its border then reaches the
- * wrong free, and glibc aborts. Since glibc 2.34 has no malloc hooks that could mend it, the flag is taken out.
- * Both functions end in a jump to libc's (the compiler's sibling call), because ld.so looks at the return address
- * to know whose RUNPATH applies.
+ * A library opened with that flag finds libc's malloc before ours: a block that crosses its border then
+ * reaches the wrong free, and glibc aborts. Since glibc 2.34 has no malloc hooks that could mend it, the flag
+ * is taken out. Both functions end in a jump to libc's (the compiler's sibling call), because ld.so looks at
+ * the return address to know whose RUNPATH applies.
  */
 #include <dlfcn.h>
 
@@ -15,8 +15,8 @@
 typedef void *dlopen_fn(const char *path, int mode);
 typedef void *dlmopen_fn(Lmid_t space, const char *path, int mode);
 
-/* Both set at first use, by any number of threads to the same value. dlsym fails only if libc has no such name,
- * and then the program could not have called it either. */
+/* Both set at first use, by any number of threads to the same value. dlsym fails only if libc has no such
+ * name, and then the program could not have called it either. */
 static dlopen_fn *libc_dlopen;
 static dlmopen_fn *libc_dlmopen;
 

@@ -45,7 +45,8 @@ static void show_owner(struct ha_heap *heap, struct ha_page *page) {
   ha_store_relaxed(&page->owner, heap->is_borrowed || page->is_sampled ? NULL : heap);
 }
 
-/* Gives a page that no longer has blocks in use back, unless it is kept for the next allocations of its class. */
+/* Gives a page that no longer has blocks in use back, unless it is kept for the next allocations of its
+ * class. */
 static void release_if_empty(struct ha_heap *heap, struct ha_page *page) {
   struct ha_page_list *list = &heap->lists[page->size_class];
   if (page->pending != 0 || ha_remote_is_queued(page)) {
@@ -60,7 +61,8 @@ static void release_if_empty(struct ha_heap *heap, struct ha_page *page) {
   ha_page_release(page);
 }
 
-/* Puts a page with room on the list of its class. Remote frees wake us once more: when all its blocks are back. */
+/* Puts a page with room on the list of its class. Remote frees wake us once more: when all its blocks are
+ * back. */
 static void set_aside(struct ha_heap *heap, struct ha_page *page) {
   show_owner(heap, page);
   ha_page_list_push(&heap->lists[page->size_class], page);

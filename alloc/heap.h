@@ -2,17 +2,18 @@
 /*
  * A heap: the pages of one thread, the way from a size to a block, and the countdowns to the next sample.
  *
- * malloc pops from the current page of a class while that page has credit; everything else is a slow path. Credit
- * is given by the refill: as many blocks as the page has, but never beyond the next one to be sampled. So the fast
- * path is the same whether sampling is on, off or absent, and the object that is due enters the slow path itself.
+ * malloc pops from the current page of a class while that page has credit; everything else is a slow path.
+ * Credit is given by the refill: as many blocks as the page has, but never beyond the next one to be sampled.
+ * So the fast path is the same whether sampling is on, off or absent, and the object that is due enters the
+ * slow path itself.
  *
  *   granted[c] - credit of current[c]    = blocks of class c that the heap has handed out, ever
  *   credit > 0                           only on current pages
  *   pages with room                      are current or on lists[c]; the others are on `full`
  *
- * Heaps are never freed: a thread that ends gives its pages up and its heap to the next thread. Two more kinds of
- * use exist: heaps that are borrowed for one allocation at a time (heap_pool.h), whose pages have no `owner`.
- * Cost: about 5 KiB per thread, plus the pages in use.
+ * Heaps are never freed: a thread that ends gives its pages up and its heap to the next thread. Two more
+ * kinds of use exist: heaps that are borrowed for one allocation at a time (heap_pool.h), whose pages have no
+ * `owner`. Cost: about 5 KiB per thread, plus the pages in use.
  */
 #ifndef HA_ALLOC_HEAP_H
 #define HA_ALLOC_HEAP_H
@@ -24,20 +25,20 @@
 #define HA_DIRECT_COUNT (HA_DIRECT_MAX / HA_BLOCK_ALIGNMENT + 1)
 
 struct ha_heap {
-  struct ha_page *direct[HA_DIRECT_COUNT];       /* current page by size in 16-byte units */
-  struct ha_page *current[HA_CLASS_COUNT];       /* never NULL: a class without a page has the empty page */
-  struct ha_page_list lists[HA_CLASS_COUNT];     /* pages with room that are not current */
-  int64_t countdown[HA_CLASS_COUNT];             /* objects until the next sample, beyond what is granted */
-  uint64_t granted[HA_CLASS_COUNT];              /* owner writes, statistics read */
+  struct ha_page *direct[HA_DIRECT_COUNT];   /* current page by size in 16-byte units */
+  struct ha_page *current[HA_CLASS_COUNT];   /* never NULL: a class without a page has the empty page */
+  struct ha_page_list lists[HA_CLASS_COUNT]; /* pages with room that are not current */
+  int64_t countdown[HA_CLASS_COUNT];         /* objects until the next sample, beyond what is granted */
+  uint64_t granted[HA_CLASS_COUNT];          /* owner writes, statistics read */
   struct ha_page_list full;
   struct ha_random random;
-  int64_t rate;        /* the rate the countdowns were drawn with */
-  uint32_t rate_epoch; /* 0: never drawn */
-  bool is_borrowed;    /* belongs to the pool: no sampling, no fast frees */
-  struct ha_heap *next; /* in the registry; immutable once published */
-  struct ha_heap *next_unused; /* HA_RANK_HEAPS */
-  struct ha_page *woken HA_CACHE_ALIGNED; /* atomic: pages queued by other threads; HA_HEAP_CLOSED while no thread
-                                             owns the heap */
+  int64_t rate;                           /* the rate the countdowns were drawn with */
+  uint32_t rate_epoch;                    /* 0: never drawn */
+  bool is_borrowed;                       /* belongs to the pool: no sampling, no fast frees */
+  struct ha_heap *next;                   /* in the registry; immutable once published */
+  struct ha_heap *next_unused;            /* HA_RANK_HEAPS */
+  struct ha_page *woken HA_CACHE_ALIGNED; /* atomic: pages queued by other threads; HA_HEAP_CLOSED while no
+                                             thread owns the heap */
 };
 
 #define HA_HEAP_CLOSED ((struct ha_page *)1)

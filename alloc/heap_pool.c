@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The pool is an array of slots, each holding a heap or nothing: an exchange takes, a compare-and-swap returns.
- * Taking from the lowest slot first keeps few heaps warm and their pages full.
+ * The pool is an array of slots, each holding a heap or nothing: an exchange takes, a compare-and-swap
+ * returns. Taking from the lowest slot first keeps few heaps warm and their pages full.
  */
 #include "alloc/heap_pool.h"
 
@@ -12,11 +12,11 @@
 
 #define POOL_SLOTS 64
 
-static struct ha_heap *registry;       /* atomic; only grows, under HA_RANK_HEAPS */
-static struct ha_heap *unused;         /* closed heaps; HA_RANK_HEAPS */
-static struct ha_heap *pool_surplus;   /* returned while all slots were taken; HA_RANK_HEAPS */
+static struct ha_heap *registry;         /* atomic; only grows, under HA_RANK_HEAPS */
+static struct ha_heap *unused;           /* closed heaps; HA_RANK_HEAPS */
+static struct ha_heap *pool_surplus;     /* returned while all slots were taken; HA_RANK_HEAPS */
 static struct ha_heap *pool[POOL_SLOTS]; /* atomic */
-static uint64_t thread_count;          /* HA_RANK_HEAPS; read without */
+static uint64_t thread_count;            /* HA_RANK_HEAPS; read without */
 
 static struct ha_heap *new_heap_locked(bool is_borrowed) {
   ha_lock_assert_held(HA_RANK_HEAPS);

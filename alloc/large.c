@@ -5,6 +5,7 @@
 #include "alloc/large.h"
 
 #include "alloc/arena.h"
+#include "alloc/descriptor.h"
 #include "alloc/page_map.h"
 #include "alloc/size_class.h"
 #include "alloc/thread.h"

@@ -76,7 +76,9 @@ HA_EXPORT int malloc_info(int options, FILE *stream) {
               stats.BySize[i].Mallocs, stats.BySize[i].Frees);
     }
   }
-  fprintf(stream, "</sizes>\n<system type=\"current\" size=\"%lu\"/>\n<inuse size=\"%lu\" blocks=\"%lu\"/>\n</malloc>\n",
-          stats.HeapSys, stats.HeapAlloc, stats.HeapObjects);
+  fprintf(
+      stream,
+      "</sizes>\n<system type=\"current\" size=\"%lu\"/>\n<inuse size=\"%lu\" blocks=\"%lu\"/>\n</malloc>\n",
+      stats.HeapSys, stats.HeapAlloc, stats.HeapObjects);
   return 0;
 }

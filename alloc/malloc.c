@@ -2,9 +2,10 @@
 /*
  * malloc, calloc, realloc, free.
  *
- * The fast paths are in malloc.h. What they check is all there is to check on them: size against the table, credit
- * against zero; address against the page map, owner against the calling thread. glibc's choices are kept where the
- * standard leaves one: malloc(0) is a block of its own, realloc(p, 0) frees and gives NULL, free keeps errno.
+ * The fast paths are in malloc.h. What they check is all there is to check on them: size against the table,
+ * credit against zero; address against the page map, owner against the calling thread. glibc's choices are
+ * kept where the standard leaves one: malloc(0) is a block of its own, realloc(p, 0) frees and gives NULL,
+ * free keeps errno.
  */
 #include "alloc/malloc.h"
 

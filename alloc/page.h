@@ -2,14 +2,13 @@
 /*
  * A page: a run of 64 KiB slices that holds equal blocks, or one large block, or nothing (a free span).
  *
- * The descriptor lives apart from the blocks. A page of equal blocks belongs to one heap, which means one thread
- * at a time. Its blocks are always in one of four places:
+ * The descriptor lives apart from the blocks. A page of equal blocks belongs to one heap, which means one
+ * thread at a time. Its blocks are always in one of four places:
  *
- *   alloc list   free blocks that malloc pops; only ever popped between refills. `credit` of them may be handed
- *                out without looking up, `held` more wait behind a sample that falls due in between.
- *   local list   blocks freed by the owner since the last refill.
- *   remote list  blocks freed by other threads, pushed with one compare-and-swap.
- *   in use       by the application.
+ *   alloc list   free blocks that malloc pops; only ever popped between refills. `credit` of them may be
+ * handed out without looking up, `held` more wait behind a sample that falls due in between. local list
+ * blocks freed by the owner since the last refill. remote list  blocks freed by other threads, pushed with
+ * one compare-and-swap. in use       by the application.
  *
  *   carved                  = blocks cut so far, <= capacity
  *   pending                 = carved - |local list|
@@ -17,8 +16,8 @@
  *   blocks in use           = pending - credit - held - |remote list|
  *   pending == 0            means that every carved block is on the local list: the page is empty
  *
- * `owner` is what free compares with the calling thread's heap: equal means the two-store fast path. It is NULL for
- * every page that needs a look: full pages, pages of samples, large blocks, pages without a thread.
+ * `owner` is what free compares with the calling thread's heap: equal means the two-store fast path. It is
+ * NULL for every page that needs a look: full pages, pages of samples, large blocks, pages without a thread.
  */
 #ifndef HA_ALLOC_PAGE_H
 #define HA_ALLOC_PAGE_H
@@ -51,24 +50,25 @@ struct ha_page {
   struct ha_block *local_free; /* local list */
   int32_t credit;              /* allocations granted; -1 for a moment when the fast path finds none */
   uint32_t pending;
-  struct ha_heap *owner; /* atomic: other threads compare it, and see either NULL or a heap that is not theirs */
+  struct ha_heap
+      *owner; /* atomic: other threads compare it, and see either NULL or a heap that is not theirs */
   uint32_t held;
   uint32_t carved;
   uint32_t capacity; /* immutable while the page is in use, as are the next four */
   uint16_t size_class;
-  uint8_t kind;  /* enum ha_page_kind */
+  uint8_t kind;    /* enum ha_page_kind */
   bool is_sampled; /* all blocks are samples; `samples` has one record per block */
-  bool is_fresh; /* the span was never written: carved blocks are zero but for their link */
-  bool is_zero;  /* owner: so is every block of the alloc list */
-  bool is_full;  /* owner: on the heap's full list, `owner` is NULL */
-  bool is_listed; /* HA_RANK_ABANDONED: on an abandoned list */
+  bool is_fresh;   /* the span was never written: carved blocks are zero but for their link */
+  bool is_zero;    /* owner: so is every block of the alloc list */
+  bool is_full;    /* owner: on the heap's full list, `owner` is NULL */
+  bool is_listed;  /* HA_RANK_ABANDONED: on an abandoned list */
   size_t block_size;
   struct ha_sample *samples;
 
   /* Line 2: shared. */
-  uint64_t remote; /* atomic word, see remote.h */
-  struct ha_heap *heap; /* atomic: the heap it belongs to; NULL when abandoned. Set under HA_RANK_ABANDONED or by
-                           the owner at birth */
+  uint64_t remote;      /* atomic word, see remote.h */
+  struct ha_heap *heap; /* atomic: the heap it belongs to; NULL when abandoned. Set under HA_RANK_ABANDONED or
+                           by the owner at birth */
   char *start;          /* immutable while in use */
   struct ha_page *next; /* list links: the heap's lists (owner), abandoned lists and bins (their lock) */
   struct ha_page *prev;
@@ -91,11 +91,12 @@ void ha_page_list_remove(struct ha_page_list *list, struct ha_page *page);
 /* Turns a fresh span into an empty page of a size class. */
 void ha_page_init(struct ha_page *page, unsigned size_class);
 
-/* Owner, alloc list empty: makes a new alloc list of the local list, else of the remote list, else of blocks not
- * yet carved. False if there are none: the page is full. */
+/* Owner, alloc list empty: makes a new alloc list of the local list, else of the remote list, else of blocks
+ * not yet carved. False if there are none: the page is full. */
 bool ha_page_refill(struct ha_page *page);
 
-/* Owner: moves the remote list, and the alloc list if `all`, to the local list, so that `pending` tells emptiness. */
+/* Owner: moves the remote list, and the alloc list if `all`, to the local list, so that `pending` tells
+ * emptiness. */
 void ha_page_gather(struct ha_page *page, bool all);
 
 /* Index of a block, or -1 if the address is not the start of a carved block. */

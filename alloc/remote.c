@@ -2,7 +2,8 @@
 /*
  * The remote list, and the hand-over of a page to its owner.
  *
- * Each swap that adds a block releases the block's link and content to the owner, who takes the list with acquire.
+ * Each swap that adds a block releases the block's link and content to the owner, who takes the list with
+ * acquire.
  */
 #include "alloc/remote.h"
 
@@ -18,7 +19,8 @@
 #define QUEUED ((uint64_t)1)
 #define UNIT_SHIFT 4 /* blocks start at multiples of 16 bytes */
 
-/* The offset of a block in a 512 KiB page is below 2^15 units, and there are at most 4,096 blocks in a page. */
+/* The offset of a block in a 512 KiB page is below 2^15 units, and there are at most 4,096 blocks in a page.
+ */
 _Static_assert((HA_MEDIUM_PAGE_SLICES * HA_SLICE >> UNIT_SHIFT) < 0xffff, "an offset fits its field");
 
 static struct ha_block *first_of(const struct ha_page *page, uint64_t word) {
@@ -46,7 +48,8 @@ void ha_remote_hand_over(struct ha_page *page) {
       return;
     }
     if (heap != NULL) {
-      /* The owner is ending and holds the lock while it lets go of its pages; wait for that, not for a scheduler. */
+      /* The owner is ending and holds the lock while it lets go of its pages; wait for that, not for a
+       * scheduler. */
       ha_abandoned_wait();
     }
   }

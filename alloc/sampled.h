@@ -2,18 +2,20 @@
 /*
  * Where sampled blocks live: in pages of their own, packed, with a record per block beside the page.
  *
- * No thread owns such pages, so that the ownership compare every free makes anyway finds them. A sampled block has
- * the usable size of its class and nothing in or around it that an ordinary block has not.
+ * No thread owns such pages, so that the ownership compare every free makes anyway finds them. A sampled
+ * block has the usable size of its class and nothing in or around it that an ordinary block has not.
  */
 #ifndef HA_ALLOC_SAMPLED_H
 #define HA_ALLOC_SAMPLED_H
 
 #include "alloc/page.h"
 
-/* A block of the class, recorded as a sample of the calling stack; NULL if the sample was dropped (counted). */
+/* A block of the class, recorded as a sample of the calling stack; NULL if the sample was dropped (counted).
+ */
 void *ha_sampled_alloc(unsigned size_class, size_t requested, int64_t rate);
 
-/* A block for a thread that has no heap (any more): sampled or not as the rate has it. NULL without memory. */
+/* A block for a thread that has no heap (any more): sampled or not as the rate has it. NULL without memory.
+ */
 void *ha_homeless_alloc(unsigned size_class, size_t requested);
 
 /* The block of a page of samples is being freed: its record is retired. Aborts if it was freed before. */

@@ -2,10 +2,10 @@
 /*
  * Size classes: 16-byte steps up to 128 bytes, then eight classes per doubling.
  *
- * Above 128 bytes a block is at most 12.5 % larger than the request. Every size is a multiple of 16, so every block
- * is aligned to 16, and a block is aligned to every power of two that divides its class's size.
- * Classes up to HA_MEDIUM_MAX have pages of their own; the same numbering goes on above it, where it only names
- * the size of a large block in the sample table.
+ * Above 128 bytes a block is at most 12.5 % larger than the request. Every size is a multiple of 16, so every
+ * block is aligned to 16, and a block is aligned to every power of two that divides its class's size. Classes
+ * up to HA_MEDIUM_MAX have pages of their own; the same numbering goes on above it, where it only names the
+ * size of a large block in the sample table.
  */
 #ifndef HA_ALLOC_SIZE_CLASS_H
 #define HA_ALLOC_SIZE_CLASS_H
@@ -14,10 +14,10 @@
 #include "halloc.h"
 
 #define HA_BLOCK_ALIGNMENT 16
-#define HA_LINEAR_MAX 128        /* 16-byte steps up to here */
+#define HA_LINEAR_MAX 128 /* 16-byte steps up to here */
 #define HA_LINEAR_CLASSES 8
-#define HA_DIRECT_MAX 1024       /* looked up by table up to here */
-#define HA_SMALL_MAX (8 * 1024)  /* pages of one slice up to here */
+#define HA_DIRECT_MAX 1024      /* looked up by table up to here */
+#define HA_SMALL_MAX (8 * 1024) /* pages of one slice up to here */
 #define HA_MEDIUM_MAX (128 * 1024)
 #define HA_CLASS_COUNT HP_SIZE_CLASSES
 
@@ -39,7 +39,8 @@ HA_INLINE size_t ha_class_size(unsigned size_class) {
   return ((size_t)1 << log) + ((size_t)(step % 8 + 1) << (log - 3));
 }
 
-/* The smallest class of at least `size` bytes whose blocks are all aligned; size <= HA_MEDIUM_MAX after rounding. */
+/* The smallest class of at least `size` bytes whose blocks are all aligned; size <= HA_MEDIUM_MAX after
+ * rounding. */
 unsigned ha_class_of_aligned(size_t size, size_t alignment);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Each field next to its sum. Everything is read with relaxed loads of aligned words; at rest the sums are exact.
+ * Each field next to its sum. Everything is read with relaxed loads of aligned words; at rest the sums are
+ * exact.
  */
 #include "alloc/stats.h"
 
@@ -8,6 +9,7 @@
 #include <string.h>
 
 #include "alloc/arena.h"
+#include "alloc/descriptor.h"
 #include "alloc/heap_pool.h"
 #include "alloc/large.h"
 #include "alloc/remote.h"

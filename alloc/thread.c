@@ -27,8 +27,9 @@ static void on_thread_exit(void *value) {
     pthread_setspecific(key, heap);
     return;
   }
-  ha_heap_close(heap);
+  /* First: pages of others that closing finds in the queue must not be adopted by the heap being closed. */
   ha_thread_heap = &ha_empty_heap;
+  ha_heap_close(heap);
   ha_heap_retire(heap);
 }
 

@@ -3,8 +3,8 @@
  * Atomics with the memory order in the name, so that every use says what it relies on.
  *
  * The macros take a pointer to a plain object. Fields that only their owner writes and that others read for
- * statistics use the relaxed forms on the reader's side; the owner may use plain accesses, since aligned words
- * up to eight bytes are not torn on the supported machines (x86-64, arm64).
+ * statistics use the relaxed forms on the reader's side; the owner may use plain accesses, since aligned
+ * words up to eight bytes are not torn on the supported machines (x86-64, arm64).
  */
 #ifndef HA_BASE_ATOMIC_H
 #define HA_BASE_ATOMIC_H
@@ -16,9 +16,9 @@
 #define ha_add_relaxed(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
 #define ha_exchange_acq_rel(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL)
 /* On failure *expected holds the value found. */
-#define ha_cas_weak_acq_rel(p, expected, desired) \
+#define ha_cas_weak_acq_rel(p, expected, desired)                                                            \
   __atomic_compare_exchange_n((p), (expected), (desired), true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
-#define ha_cas_strong_acq_rel(p, expected, desired) \
+#define ha_cas_strong_acq_rel(p, expected, desired)                                                          \
   __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
 
 /* A counter that one thread writes at a time: cheaper than an atomic add, never torn for readers. */

@@ -2,9 +2,9 @@
 /*
  * The HALLOC_* environment, read once at the first allocation and constant afterwards.
  *
- * The variables are found on the initial stack, where the kernel put them: the first allocation comes before libc
- * has set `environ`. Programs with raised privileges (AT_SECURE) get the defaults. A malformed or unknown variable
- * prints one line that names it, its value and the accepted form; the default is then used.
+ * The variables are found on the initial stack, where the kernel put them: the first allocation comes before
+ * libc has set `environ`. Programs with raised privileges (AT_SECURE) get the defaults. A malformed or
+ * unknown variable prints one line that names it, its value and the accepted form; the default is then used.
  */
 #ifndef HA_BASE_CONFIG_H
 #define HA_BASE_CONFIG_H
@@ -18,11 +18,12 @@ enum ha_unwind_mode { HA_UNWIND_AUTO, HA_UNWIND_DWARF, HA_UNWIND_FP, HA_UNWIND_L
 #define HA_STACK_DEPTH_MAX 1024
 
 struct ha_config {
-  int64_t profile_rate;      /* HALLOC_MEMPROFILERATE: mean bytes between samples; 1 all, 0 none */
-  int64_t stack_depth;       /* HALLOC_STACKDEPTH: frames kept per sample */
-  int64_t memstats;          /* HALLOC_MEMSTATS: 1 prints the statistics at exit */
-  enum ha_unwind_mode unwind; /* HALLOC_UNWIND */
-  char profile_path[PATH_MAX]; /* HALLOC_MEMPROFILE; empty when unset. A copy: programs overwrite their environment */
+  int64_t profile_rate;        /* HALLOC_MEMPROFILERATE: mean bytes between samples; 1 all, 0 none */
+  int64_t stack_depth;         /* HALLOC_STACKDEPTH: frames kept per sample */
+  int64_t memstats;            /* HALLOC_MEMSTATS: 1 prints the statistics at exit */
+  enum ha_unwind_mode unwind;  /* HALLOC_UNWIND */
+  char profile_path[PATH_MAX]; /* HALLOC_MEMPROFILE; empty when unset. A copy: programs overwrite their
+                                  environment */
 };
 
 /* The process's configuration: defaults until ha_config_load has run. */

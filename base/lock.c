@@ -43,7 +43,8 @@ HA_INLINE void note_release(enum ha_rank rank) {
 }
 #endif
 
-static uint32_t *fork_witness; /* nonzero content in the process that mapped it or handled its fork; set once */
+static uint32_t
+    *fork_witness; /* nonzero content in the process that mapped it or handled its fork; set once */
 
 void ha_locks_notice_forks(void) {
   uint32_t *page = ha_os_map(HA_OS_PAGE);

@@ -3,8 +3,9 @@
  * The library's locks. There is one lock per rank and the order of the ranks is the lock order: a thread that
  * holds a lock may take only locks of higher rank. Builds with debug_checks verify that on every acquisition.
  *
- * Rules: no lock is held while unwinding, while calling the application, or while waiting for anything but the
- * kernel's memory calls. fork takes all of them in order (ha_locks_before_fork), so a child starts with none held.
+ * Rules: no lock is held while unwinding, while calling the application, or while waiting for anything but
+ * the kernel's memory calls. fork takes all of them in order (ha_locks_before_fork), so a child starts with
+ * none held.
  */
 #ifndef HA_BASE_LOCK_H
 #define HA_BASE_LOCK_H
@@ -34,9 +35,10 @@ HA_INLINE void ha_lock_assert_held(enum ha_rank rank) {
 #endif
 
 /*
- * A child made without fork handlers (_Fork, a bare clone) may find locks held by threads it does not have. The
- * first lock that is busy there finds that out, by a page the kernel empties in every child, and makes all locks
- * new. What the missing thread was changing stays half changed: such a child is not promised more than not to hang.
+ * A child made without fork handlers (_Fork, a bare clone) may find locks held by threads it does not have.
+ * The first lock that is busy there finds that out, by a page the kernel empties in every child, and makes
+ * all locks new. What the missing thread was changing stays half changed: such a child is not promised more
+ * than not to hang.
  */
 void ha_locks_notice_forks(void);
 

@@ -2,8 +2,9 @@
 /*
  * One line to standard error, formatted without stdio, without allocating and without locks.
  *
- * The library speaks only when a variable is malformed, when it is asked to, or right before it aborts. A line
- * is written by one write(2), so lines of several processes do not mix. Longer lines are cut at HA_LOG_MAX.
+ * The library speaks only when a variable is malformed, when it is asked to, or right before it aborts. A
+ * line is written by one write(2), so lines of several processes do not mix. Longer lines are cut at
+ * HA_LOG_MAX.
  */
 #ifndef HA_BASE_LOG_H
 #define HA_BASE_LOG_H
@@ -21,7 +22,8 @@ size_t ha_vformat(char *out, size_t size, const char *format, va_list args) HA_P
 /* Writes "halloc: <text>\n". Keeps errno. Async-signal-safe. */
 void ha_log(const char *format, ...) HA_PRINTF(1, 2);
 
-/* As ha_log, then abort(). For misuse of the heap that would corrupt it (a double free, a foreign pointer). */
+/* As ha_log, then abort(). For misuse of the heap that would corrupt it (a double free, a foreign pointer).
+ */
 _Noreturn void ha_die(const char *format, ...) HA_PRINTF(1, 2);
 
 #endif

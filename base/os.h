@@ -2,8 +2,8 @@
 /*
  * The only code that asks the kernel for address space.
  *
- * For all functions: sizes are multiples of the OS page; errno is preserved; nothing is fatal. Memory that could
- * not be returned stays mapped and is given back to the kernel by content, or else counted as lost.
+ * For all functions: sizes are multiples of the OS page; errno is preserved; nothing is fatal. Memory that
+ * could not be returned stays mapped and is given back to the kernel by content, or else counted as lost.
  */
 #ifndef HA_BASE_OS_H
 #define HA_BASE_OS_H
@@ -18,7 +18,8 @@ void *ha_os_map(size_t size);
 /* As ha_os_map, with the start a multiple of alignment (a power of two of at least one OS page). */
 void *ha_os_map_aligned(size_t size, size_t alignment);
 
-/* Address space that costs nothing until touched and is not charged to the overcommit limit where the kernel allows. */
+/* Address space that costs nothing until touched and is not charged to the overcommit limit where the kernel
+ * allows. */
 void *ha_os_reserve(size_t size);
 
 /* The range reads as zero in children of any kind of fork. False if the kernel cannot (before Linux 4.14). */

@@ -2,9 +2,9 @@
 /*
  * xorshift64* (Marsaglia 2003; Vigna 2016), and series for log and 1 - exp(-x).
  *
- * log: x = m * 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2 artanh((m-1)/(m+1)); |argument| <= 0.1716, so the
- * term after the last one kept is below 1e-15. 1 - exp(-x): halve x until the Taylor series converges fast, then
- * undo each halving with f(2x) = f(x) (2 - f(x)), which loses no digits.
+ * log: x = m * 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2 artanh((m-1)/(m+1)); |argument| <= 0.1716, so
+ * the term after the last one kept is below 1e-15. 1 - exp(-x): halve x until the Taylor series converges
+ * fast, then undo each halving with f(2x) = f(x) (2 - f(x)), which loses no digits.
  */
 #include "base/random.h"
 
@@ -41,7 +41,8 @@ uint64_t ha_random_fresh_seed(void) {
   }
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
-  return mix(seed ^ (uint64_t)now.tv_nsec ^ ((uint64_t)now.tv_sec << 32)) + mix(ha_add_relaxed(&counter, 1) + 1);
+  return mix(seed ^ (uint64_t)now.tv_nsec ^ ((uint64_t)now.tv_sec << 32)) +
+         mix(ha_add_relaxed(&counter, 1) + 1);
 }
 
 uint64_t ha_random_next(struct ha_random *random) {
@@ -54,7 +55,8 @@ uint64_t ha_random_next(struct ha_random *random) {
 }
 
 double ha_random_exponential(struct ha_random *random) {
-  /* 53 random bits, plus one so that the uniform draw is in (0, 1]; 1 gives a distance of 0, made positive. */
+  /* 53 random bits, plus one so that the uniform draw is in (0, 1]; 1 gives a distance of 0, made positive.
+   */
   double uniform = (double)((ha_random_next(random) >> 11) + 1) * 0x1p-53;
   double distance = -ha_log_natural(uniform);
   return distance > 0 ? distance : 0x1p-54;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Append-only memory: one fetch-and-add hands out a piece. The first caller reserves the range; when two race,
- * the loser gives its range back.
+ * Append-only memory: one fetch-and-add hands out a piece. The first caller reserves the range; when two
+ * race, the loser gives its range back.
  */
 #include "base/region.h"
 
@@ -18,7 +18,8 @@ static char *reserve(struct ha_region *region) {
       continue;
     }
     char *none = NULL;
-    /* A racing thread reserves the same size unless memory is that short; the smaller size is then the safe one. */
+    /* A racing thread reserves the same size unless memory is that short; the smaller size is then the safe
+     * one. */
     size_t known = ha_load_relaxed(&region->size);
     ha_store_relaxed(&region->size, known == 0 || size < known ? size : known);
     if (ha_cas_strong_acq_rel(&region->start, &none, range)) {

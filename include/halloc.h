@@ -2,8 +2,9 @@
 /*
  * halloc: a malloc with an always-on heap profiler. C99 and C++11.
  *
- * Nothing here needs initialising. Functions that return int give 0 or a negative errno value; nothing aborts.
- * Names and meanings follow Go's runtime, runtime/debug and runtime/pprof packages where Go has the thing.
+ * Nothing here needs initialising. Functions that return int give 0 or a negative errno value; nothing
+ * aborts. Names and meanings follow Go's runtime, runtime/debug and runtime/pprof packages where Go has the
+ * thing.
  */
 #ifndef HALLOC_H
 #define HALLOC_H
@@ -29,7 +30,8 @@ extern "C" {
  *   HeapSys = HeapInuse + HeapIdle                       HeapReleased <= HeapIdle, HeapAlloc <= HeapInuse
  *   Sys = HeapSys + MSpanSys + MCacheSys + BuckHashSys + OtherSys
  *
- * Block sizes count as they are handed out: a request is rounded up to its size class, or to 4 KiB above 128 KiB.
+ * Block sizes count as they are handed out: a request is rounded up to its size class, or to 4 KiB above 128
+ * KiB.
  */
 struct hp_memstats {
   uint64_t Alloc;        /* as HeapAlloc */
@@ -58,9 +60,9 @@ struct hp_memstats {
 /*
  * Reads the statistics. `size` is sizeof *out as the caller was compiled, so that fields can be added later.
  *
- * Exact whenever no thread is inside malloc or free; otherwise each number is off by at most what is in flight.
- * Returns 0, or -EINVAL if size is 0. Thread-safe, async-signal-safe, stops and waits for no one, does not
- * allocate. Cost: one pass over the page descriptors, about 100 microseconds per GiB in use.
+ * Exact whenever no thread is inside malloc or free; otherwise each number is off by at most what is in
+ * flight. Returns 0, or -EINVAL if size is 0. Thread-safe, async-signal-safe, stops and waits for no one,
+ * does not allocate. Cost: one pass over the page descriptors, about 100 microseconds per GiB in use.
  */
 int hp_memstats_read(struct hp_memstats *out, size_t size);
 
@@ -74,10 +76,10 @@ static inline struct hp_memstats hp_memstats(void) {
 /* ---- Profiles ---- */
 
 /*
- * Sets the mean number of bytes between samples: 1 samples every allocation, 0 none. Returns the previous rate; a
- * negative argument only reads. May be called at any time: samples keep the weight they were taken with, so no
- * profile is ever scaled with the wrong rate. The calling thread follows at once, other threads when the free
- * blocks they have at hand are used up (at most one page's). Thread-safe.
+ * Sets the mean number of bytes between samples: 1 samples every allocation, 0 none. Returns the previous
+ * rate; a negative argument only reads. May be called at any time: samples keep the weight they were taken
+ * with, so no profile is ever scaled with the wrong rate. The calling thread follows at once, other threads
+ * when the free blocks they have at hand are used up (at most one page's). Thread-safe.
  */
 int64_t hp_set_mem_profile_rate(int64_t bytes);
 

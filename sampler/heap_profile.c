@@ -25,7 +25,8 @@ static int64_t whole(uint64_t weight) {
   return (int64_t)((weight + HA_WEIGHT_ONE / 2) >> HA_WEIGHT_SHIFT);
 }
 
-/* A free that is being counted while we read may be ahead in one field; the difference is never shown negative. */
+/* A free that is being counted while we read may be ahead in one field; the difference is never shown
+ * negative. */
 static uint64_t difference(uint64_t allocated, uint64_t freed) {
   return allocated > freed ? allocated - freed : 0;
 }

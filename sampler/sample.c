@@ -12,7 +12,8 @@
 #include "sampler/rows.h"
 #include "sampler/unwind.h"
 
-static HA_TLS bool taking; /* set while this thread looks for a site: whatever allocates meanwhile is not sampled */
+static HA_TLS bool
+    taking; /* set while this thread looks for a site: whatever allocates meanwhile is not sampled */
 static uint64_t dropped[HA_DROP_COUNT];
 static struct ha_entry uncounted; /* only its address matters */
 

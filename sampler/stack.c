@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A hash table of chains that only grow at their head: lookup is a walk over immutable nodes, insertion a
- * compare-and-swap of the head. A thread that loses the race looks at the nodes that came in between, so no stack
- * is stored twice.
+ * compare-and-swap of the head. A thread that loses the race looks at the nodes that came in between, so no
+ * stack is stored twice.
  */
 #include "sampler/stack.h"
 

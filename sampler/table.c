@@ -39,7 +39,8 @@ void *ha_table_chains(void ***heads, size_t count) {
 }
 
 static size_t chain_of(const struct ha_stack *stack, uint32_t size_class, uint32_t label_set) {
-  uint64_t hash = (stack->hash ^ (uint64_t)size_class << 32 ^ (uint64_t)label_set << 17) * 0x9e3779b97f4a7c15u;
+  uint64_t hash =
+      (stack->hash ^ (uint64_t)size_class << 32 ^ (uint64_t)label_set << 17) * 0x9e3779b97f4a7c15u;
   return hash >> (64 - CHAIN_SHIFT);
 }
 

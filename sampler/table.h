@@ -2,12 +2,13 @@
 /*
  * The sample table: what was allocated and freed, per (stack, size class, label set).
  *
- * An entry is created at the first sample with its key and lives as long as the process; its counters only rise.
- * In use = allocated - freed. Entries and stacks share one region, which bounds them; when it is full, samples are
- * counted on the overflow entry, whose stack is the one frame "[overflow]", and which shows in every profile.
+ * An entry is created at the first sample with its key and lives as long as the process; its counters only
+ * rise. In use = allocated - freed. Entries and stacks share one region, which bounds them; when it is full,
+ * samples are counted on the overflow entry, whose stack is the one frame "[overflow]", and which shows in
+ * every profile.
  *
- * Sizes: objects are sums of weights (fixed point, HA_WEIGHT_SHIFT), bytes are sums of weight times block size,
- * rounded per sample, so that a free takes away exactly what its allocation added.
+ * Sizes: objects are sums of weights (fixed point, HA_WEIGHT_SHIFT), bytes are sums of weight times block
+ * size, rounded per sample, so that a free takes away exactly what its allocation added.
  */
 #ifndef HA_SAMPLER_TABLE_H
 #define HA_SAMPLER_TABLE_H
@@ -15,15 +16,17 @@
 #include "base/compiler.h"
 #include "sampler/stack.h"
 
-/* Reserved address space for stacks and entries; about 150,000 stacks of 30 frames. Resident as it is used. */
+/* Reserved address space for stacks and entries; about 150,000 stacks of 30 frames. Resident as it is used.
+ */
 #define HA_TABLE_LIMIT ((size_t)64 * 1024 * 1024)
 
-/* One direction (allocated or freed). Atomic, relaxed: written by any thread when it samples or frees a sample. */
+/* One direction (allocated or freed). Atomic, relaxed: written by any thread when it samples or frees a
+ * sample. */
 struct ha_counts {
-  uint64_t samples;       /* sampled blocks */
-  uint64_t sample_bytes;  /* their block sizes */
-  uint64_t objects;       /* sum of weights */
-  uint64_t bytes;         /* sum of weight * block size */
+  uint64_t samples;      /* sampled blocks */
+  uint64_t sample_bytes; /* their block sizes */
+  uint64_t objects;      /* sum of weights */
+  uint64_t bytes;        /* sum of weight * block size */
 };
 
 struct ha_entry {

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Two walkers behind one function: libgcc's unwinder, which reads DWARF unwind tables and finds them through
- * ld.so's lock-free _dl_find_object (glibc 2.35, GCC 12), and a frame-pointer walk for programs built with them.
+ * ld.so's lock-free _dl_find_object (glibc 2.35, GCC 12), and a frame-pointer walk for programs built with
+ * them.
  *
- * The frame-pointer walk trusts nothing: each frame must lie above the last, aligned, within a bounded distance,
- * and on an OS page that the kernel says is readable, so a wild frame pointer ends the walk and never faults.
- * Cost (measured, per frame): libgcc about 90 ns, frame pointers about 1 ns and 180 ns per OS page.
+ * The frame-pointer walk trusts nothing: each frame must lie above the last, aligned, within a bounded
+ * distance, and on an OS page that the kernel says is readable, so a wild frame pointer ends the walk and
+ * never faults. Cost (measured, per frame): libgcc about 90 ns, frame pointers about 1 ns and 180 ns per OS
+ * page.
  */
 #include "sampler/unwind.h"
 

@@ -15,10 +15,10 @@ struct field {
   { #name, offsetof(struct hp_memstats, name) }
 
 static const struct field fields[] = {
-    FIELD(Alloc),    FIELD(TotalAlloc), FIELD(Sys),         FIELD(Mallocs),     FIELD(Frees),
-    FIELD(HeapAlloc), FIELD(HeapSys),   FIELD(HeapIdle),    FIELD(HeapInuse),   FIELD(HeapReleased),
-    FIELD(HeapObjects), FIELD(MSpanSys), FIELD(MCacheSys),  FIELD(BuckHashSys), FIELD(OtherSys),
-    FIELD(Threads),
+    FIELD(Alloc),     FIELD(TotalAlloc),   FIELD(Sys),         FIELD(Mallocs),
+    FIELD(Frees),     FIELD(HeapAlloc),    FIELD(HeapSys),     FIELD(HeapIdle),
+    FIELD(HeapInuse), FIELD(HeapReleased), FIELD(HeapObjects), FIELD(MSpanSys),
+    FIELD(MCacheSys), FIELD(BuckHashSys),  FIELD(OtherSys),    FIELD(Threads),
 };
 
 static uint64_t value_of(const struct hp_memstats *stats, const struct field *field) {
@@ -26,7 +26,8 @@ static uint64_t value_of(const struct hp_memstats *stats, const struct field *fi
 }
 
 /* Appends behind what is there and keeps counting when the buffer is full. */
-static size_t append(char *out, size_t size, size_t length, const char *format, const char *name, uint64_t value) {
+static size_t append(char *out, size_t size, size_t length, const char *format, const char *name,
+                     uint64_t value) {
   size_t room = length < size ? size - length : 0;
   return length + ha_format(room > 0 ? out + length : NULL, room, format, name, (unsigned long)value);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing a profile: statistics first, then the rows, then the encoding in scratch memory, under HA_RANK_PROFILE so
- * that fork never meets a half-built scratch heap; last the bytes go out, under no lock, since a descriptor may be
- * slow. The comments carry what a reader needs to judge the numbers: rate, drops, exact totals.
+ * Writing a profile: statistics first, then the rows, then the encoding in scratch memory, under
+ * HA_RANK_PROFILE so that fork never meets a half-built scratch heap; last the bytes go out, under no lock,
+ * since a descriptor may be slow. The comments carry what a reader needs to judge the numbers: rate, drops,
+ * exact totals.
  */
 #include "serve/profiles.h"
 
@@ -44,18 +45,18 @@ static char *next_comment(struct document *document) {
 
 static void describe(struct document *document, const struct hp_memstats *stats) {
   struct ha_heap_totals totals = ha_heap_totals();
-  ha_format(next_comment(document), COMMENT_MAX, "halloc: version=" HA_VERSION " pid=%d rate=%ld", (int)getpid(),
-            (long)ha_rate());
+  ha_format(next_comment(document), COMMENT_MAX, "halloc: version=" HA_VERSION " pid=%d rate=%ld",
+            (int)getpid(), (long)ha_rate());
   ha_format(next_comment(document), COMMENT_MAX,
-            "halloc: exact HeapAlloc=%lu TotalAlloc=%lu HeapObjects=%lu Mallocs=%lu Frees=%lu", stats->HeapAlloc,
-            stats->TotalAlloc, stats->HeapObjects, stats->Mallocs, stats->Frees);
+            "halloc: exact HeapAlloc=%lu TotalAlloc=%lu HeapObjects=%lu Mallocs=%lu Frees=%lu",
+            stats->HeapAlloc, stats->TotalAlloc, stats->HeapObjects, stats->Mallocs, stats->Frees);
   ha_format(next_comment(document), COMMENT_MAX,
             "halloc: sampled inuse_space=%ld alloc_space=%ld inuse_samples=%ld alloc_samples=%ld stacks=%lu",
             (long)totals.values[3], (long)totals.values[1], (long)totals.sampled[2], (long)totals.sampled[0],
             ha_stack_count());
   ha_format(next_comment(document), COMMENT_MAX, "halloc: lost dropped=%lu overflow=%lu truncated=%lu",
-            ha_samples_dropped(HA_DROP_REENTRANT) + ha_samples_dropped(HA_DROP_NO_MEMORY), totals.overflow_samples,
-            ha_unwind_truncated());
+            ha_samples_dropped(HA_DROP_REENTRANT) + ha_samples_dropped(HA_DROP_NO_MEMORY),
+            totals.overflow_samples, ha_unwind_truncated());
 }
 
 static int64_t now_nanos(void) {

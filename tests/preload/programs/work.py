@@ -52,7 +52,7 @@ def main():
     print(through_json(10000))
     print(through_regex(20000))
     print(in_threads(10, 8))
-    print(digest(str(3 ** 20000)))
+    print(digest(f"{3 ** 50000:x}"))
     for method in ("fork", "spawn"):
         with multiprocessing.get_context(method).Pool(3) as pool:
             print(method, digest(pool.map(in_process, range(12))))
