@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "alloc/stats.h"
@@ -24,6 +25,12 @@
 
 static int has_run;     /* atomic */
 static pid_t first_pid; /* the process that was started, not forked */
+
+/* Out of the way of the numbers a program expects to get. */
+#define KEPT_FD_MIN 100
+
+static int kept_stderr = -1;
+static struct stat kept_stat;
 
 /* The configured path with %p replaced by the process id. False if it does not fit. */
 static bool expand(const char *pattern, char *out, size_t size) {
@@ -80,13 +87,29 @@ static void write_profile(void) {
   }
 }
 
+/* Many programs close standard error at their exit, before we get to write: a copy is kept when it will be wanted. */
+static void keep_stderr(void) {
+  int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, KEPT_FD_MIN);
+  if (fd >= 0 && fstat(fd, &kept_stat) == 0) {
+    kept_stderr = fd;
+  }
+}
+
+/* The copy if it is still what it was: the program may have closed all descriptors and used the number again. */
+static int report_fd(void) {
+  struct stat now;
+  bool is_same = kept_stderr >= 0 && fstat(kept_stderr, &now) == 0 && now.st_dev == kept_stat.st_dev &&
+                 now.st_ino == kept_stat.st_ino;
+  return is_same ? kept_stderr : STDERR_FILENO;
+}
+
 static void print_memstats(void) {
   char line[HA_MEMSTATS_TEXT_MAX];
   struct hp_memstats stats;
   ha_stats_read(&stats);
   size_t length = ha_memstats_json(&stats, line, sizeof line - 1);
   line[length++] = '\n';
-  ssize_t written = write(STDERR_FILENO, line, length);
+  ssize_t written = write(report_fd(), line, length);
   (void)written; /* nowhere else to report to */
 }
 
@@ -108,6 +131,9 @@ __attribute__((destructor)) static void on_exit_of_process(void) {
 
 __attribute__((constructor)) static void register_quick_exit(void) {
   first_pid = getpid();
+  if (ha_config.memstats != 0) {
+    keep_stderr();
+  }
   if (ha_config.memstats != 0 || ha_config.profile_path[0] != '\0') {
     at_quick_exit(at_exit);
   }
