@@ -34,9 +34,9 @@ static void on_thread_exit(void *value) {
 }
 
 /* Runs at the process's first allocation, which comes before there is a second thread. */
-static HA_COLD void initialize(void) {
+HA_COLD void ha_initialize(void) {
   int none = INIT_NONE;
-  if (!ha_cas_strong_acq_rel(&init_state, &none, INIT_RUNNING)) {
+  if (ha_load_acquire(&init_state) == INIT_DONE || !ha_cas_strong_acq_rel(&init_state, &none, INIT_RUNNING)) {
     return; /* done, or this is an allocation from inside initialisation: go on with what there is */
   }
   ha_config_load();
@@ -46,9 +46,7 @@ static HA_COLD void initialize(void) {
 }
 
 static HA_COLD struct ha_heap *open_heap(void) {
-  if (ha_load_acquire(&init_state) != INIT_DONE) {
-    initialize();
-  }
+  ha_initialize();
   if (exit_rounds >= PTHREAD_DESTRUCTOR_ITERATIONS) {
     return NULL;
   }

@@ -11,6 +11,10 @@
 
 #include "alloc/heap.h"
 
+/* Reads the configuration and prepares for threads, unless that is done. The process's first allocation does
+ * it; a process that makes none calls it before it looks at the configuration. */
+void ha_initialize(void);
+
 /* The calling thread's heap, made if need be; NULL after the thread's end or without memory. */
 struct ha_heap *ha_thread_heap_or_new(void);
 

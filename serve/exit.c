@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "alloc/stats.h"
+#include "alloc/thread.h"
 #include "base/atomic.h"
 #include "base/config.h"
 #include "base/log.h"
@@ -87,7 +88,8 @@ static void write_profile(void) {
   }
 }
 
-/* Many programs close standard error at their exit, before we get to write: a copy is kept when it will be wanted. */
+/* Many programs close standard error at their exit, before we get to write: a copy is kept when it will be
+ * wanted. */
 static void keep_stderr(void) {
   int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, KEPT_FD_MIN);
   if (fd >= 0 && fstat(fd, &kept_stat) == 0) {
@@ -95,7 +97,8 @@ static void keep_stderr(void) {
   }
 }
 
-/* The copy if it is still what it was: the program may have closed all descriptors and used the number again. */
+/* The copy if it is still what it was: the program may have closed all descriptors and used the number again.
+ */
 static int report_fd(void) {
   struct stat now;
   bool is_same = kept_stderr >= 0 && fstat(kept_stderr, &now) == 0 && now.st_dev == kept_stat.st_dev &&
@@ -130,6 +133,7 @@ __attribute__((destructor)) static void on_exit_of_process(void) {
 }
 
 __attribute__((constructor)) static void register_quick_exit(void) {
+  ha_initialize();
   first_pid = getpid();
   if (ha_config.memstats != 0) {
     keep_stderr();

@@ -25,7 +25,8 @@ static unsigned long value_of(const struct hp_memstats *stats, const struct fiel
   return *(const uint64_t *)(const void *)((const char *)stats + field->offset);
 }
 
-/* Where the next text goes: behind what is there, or nowhere once the buffer is full; the length is counted on. */
+/* Where the next text goes: behind what is there, or nowhere once the buffer is full; the length is counted
+ * on. */
 struct tail {
   char *out;
   size_t room;
