@@ -13,7 +13,7 @@
  *
  * Heaps are never freed: a thread that ends gives its pages up and its heap to the next thread. Two more
  * kinds of use exist: heaps that are borrowed for one allocation at a time (heap_pool.h), whose pages have no
- * `owner`. Cost: about 5 KiB per thread, plus the pages in use.
+ * `owner`. Cost: 8 KiB per thread, plus the pages in use.
  */
 #ifndef HA_ALLOC_HEAP_H
 #define HA_ALLOC_HEAP_H

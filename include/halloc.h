@@ -36,7 +36,7 @@ extern "C" {
 struct hp_memstats {
   uint64_t Alloc;        /* as HeapAlloc */
   uint64_t TotalAlloc;   /* bytes of all blocks ever allocated */
-  uint64_t Sys;          /* address space obtained from the kernel, for blocks and for halloc itself */
+  uint64_t Sys;          /* address space for blocks, and what halloc uses for itself */
   uint64_t Mallocs;      /* blocks ever allocated */
   uint64_t Frees;        /* blocks ever freed */
   uint64_t HeapAlloc;    /* bytes of blocks in use */
@@ -61,7 +61,7 @@ struct hp_memstats {
  * Reads the statistics. `size` is sizeof *out as the caller was compiled, so that fields can be added later.
  *
  * Exact whenever no thread is inside malloc or free; otherwise each number is off by at most what is in
- * flight. Returns 0, or -EINVAL if size is 0. Thread-safe, async-signal-safe, stops and waits for no one,
+ * flight. Returns 0, or -EINVAL if out is NULL or size is 0. Thread-safe, async-signal-safe, stops and waits for no one,
  * does not allocate. Cost: one pass over the page descriptors, about 100 microseconds per GiB in use.
  */
 int hp_memstats_read(struct hp_memstats *out, size_t size);
@@ -78,8 +78,9 @@ static inline struct hp_memstats hp_memstats(void) {
 /*
  * Sets the mean number of bytes between samples: 1 samples every allocation, 0 none. Returns the previous
  * rate; a negative argument only reads. May be called at any time: samples keep the weight they were taken
- * with, so no profile is ever scaled with the wrong rate. The calling thread follows at once, other threads
- * when the free blocks they have at hand are used up (at most one page's). Thread-safe.
+ * with, so the protobuf form is right for any history of rates (readers of the text form scale with the
+ * current one). The calling thread follows at once, other threads when the free blocks they have at hand are
+ * used up (at most one page's). Thread-safe.
  */
 int64_t hp_set_mem_profile_rate(int64_t bytes);
 
@@ -88,9 +89,9 @@ int64_t hp_set_mem_profile_rate(int64_t bytes);
  *
  * name: "heap" (tools show bytes in use first) or "allocs" (bytes allocated first); both carry alloc_objects,
  * alloc_space, inuse_objects and inuse_space. debug 0: gzip-compressed pprof protobuf; 1 and 2: text.
- * Returns 0; -ENOENT for an unknown name; -EINVAL for another debug; -ENOMEM; or the error of write(2).
+ * Returns 0; -ENOENT for an unknown name or NULL; -EINVAL for another debug; -ENOMEM; or the error of write(2).
  * Thread-safe; one profile is encoded at a time; other threads go on allocating. Not for signal handlers.
- * Cost: tens of milliseconds, and memory for the encoded profile that is given back afterwards.
+ * Cost: milliseconds for some hundred stacks, and memory for the encoded profile that is given back afterwards.
  */
 int hp_write_profile(const char *name, int fd, int debug);
 

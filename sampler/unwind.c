@@ -1,27 +1,35 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two walkers behind one function: libgcc's unwinder, which reads DWARF unwind tables and finds them through
- * ld.so's lock-free _dl_find_object (glibc 2.35, GCC 12), and a frame-pointer walk for programs built with
- * them.
+ * Three walkers behind one function:
  *
- * The frame-pointer walk trusts nothing: each frame must lie above the last, aligned, within a bounded
- * distance, and on an OS page that the kernel says is readable, so a wild frame pointer ends the walk and
- * never faults. Cost (measured, per frame): libgcc about 90 ns, frame pointers about 1 ns and 180 ns per OS
- * page.
+ *   rules           the default: unwind rules from the programs' own tables, cached (rule_cache.h). Code
+ * without unwind information is passed by its frame pointer, where that leads upwards. frame pointers  for
+ * programs built with them; asks for no tables at all. libgcc          the unwinder of C++ exceptions, as
+ * reference. It is loaded at start-up, and only where it was asked for: other processes shall not pay for one
+ * more library.
+ *
+ * The first two trust nothing: each frame must lie above the last, and every word is known to be readable
+ * before it is read (stack_memory.h), so a wild pointer ends a walk and never faults.
  */
 #include "sampler/unwind.h"
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <ucontext.h>
 #include <unwind.h>
 
 #include "base/atomic.h"
 #include "base/config.h"
+#include "base/log.h"
 #include "base/os.h"
+#include "sampler/rule_cache.h"
+#include "sampler/stack_memory.h"
 
-#define FRAME_DISTANCE_MAX ((uintptr_t)128 * 1024)
+/* A frame larger than this is taken for a wild pointer: where frame pointers are guessed, and where rules
+ * say. */
+#define GUESSED_FRAME_MAX ((uintptr_t)128 * 1024)
+#define FRAME_MAX ((uintptr_t)64 * 1024 * 1024)
+#define WORD sizeof(uintptr_t)
 #define LOWEST_CODE_ADDRESS ((uintptr_t)HA_OS_PAGE)
 
 /* Only present when the library is linked statically: the code is then gathered in one named section. */
@@ -77,50 +85,132 @@ static bool take_frame(struct walk *walk, uintptr_t return_address) {
   return true;
 }
 
-static _Unwind_Reason_Code on_libgcc_frame(struct _Unwind_Context *context, void *arg) {
-  return take_frame(arg, _Unwind_GetIP(context)) ? _URC_NO_REASON : _URC_END_OF_STACK;
+/* The registers of the frame being looked at, and what of the stack can be read. */
+struct registers {
+  uintptr_t pc; /* where it will go on, or exactly where it was interrupted */
+  uintptr_t sp;
+  uintptr_t fp;
+  bool was_interrupted; /* pc is an address to execute, not one to return to */
+  struct ha_stack_memory memory;
+};
+
+/* Steps to the caller whose CFA this is. */
+static bool leave_frame(struct registers *registers, uintptr_t cfa, uintptr_t caller_fp) {
+  uintptr_t return_address;
+  if (cfa <= registers->sp || cfa - registers->sp > FRAME_MAX ||
+      !ha_stack_memory_read(&registers->memory, cfa - WORD, &return_address)) {
+    return false;
+  }
+  registers->pc = return_address;
+  registers->sp = cfa;
+  registers->fp = caller_fp;
+  registers->was_interrupted = false;
+  return true;
 }
 
-/* Asks the kernel to read a word there: it answers EFAULT before it looks at the (invalid) operation. */
-static bool is_readable(uintptr_t address) {
-  long result = syscall(SYS_rt_sigprocmask, ~0L, address, NULL, sizeof(uint64_t));
-  return !(result == -1 && errno == EFAULT);
+/* By the frame pointer: it points at the caller's, with the return address above. */
+static bool step_by_frame_pointer(struct registers *registers) {
+  uintptr_t fp = registers->fp;
+  uintptr_t caller_fp;
+  if (fp < registers->sp || fp - registers->sp > GUESSED_FRAME_MAX || fp % WORD != 0 ||
+      !ha_stack_memory_read(&registers->memory, fp, &caller_fp)) {
+    return false;
+  }
+  return leave_frame(registers, fp + 2 * WORD, caller_fp);
 }
 
-/* Layout on the supported machines: frame[0] is the caller's frame, frame[1] the return address. */
-static void walk_frame_pointers(struct walk *walk, uintptr_t frame) {
-  uintptr_t readable_page = ha_align_down(frame, HA_OS_PAGE);
-  for (;;) {
-    uintptr_t last_word = frame + sizeof(uintptr_t);
-    uintptr_t page = ha_align_down(last_word, HA_OS_PAGE);
-    if (page != readable_page) {
-      if (!is_readable(frame) || !is_readable(last_word)) {
-        return;
-      }
-      readable_page = page;
+/* The kernel leaves the interrupted registers in a ucontext at the handler's return. */
+static bool step_over_signal(struct registers *registers) {
+  const ucontext_t *context = (const ucontext_t *)registers->sp;
+  uintptr_t pc, sp, fp;
+  if (!ha_stack_memory_read(&registers->memory, (uintptr_t)&context->uc_mcontext.gregs[REG_RIP], &pc) ||
+      !ha_stack_memory_read(&registers->memory, (uintptr_t)&context->uc_mcontext.gregs[REG_RSP], &sp) ||
+      !ha_stack_memory_read(&registers->memory, (uintptr_t)&context->uc_mcontext.gregs[REG_RBP], &fp)) {
+    return false;
+  }
+  /* From here on possibly another stack: a handler's may lie anywhere. */
+  ha_stack_memory_begin(&registers->memory, sp);
+  registers->pc = pc;
+  registers->sp = sp;
+  registers->fp = fp;
+  registers->was_interrupted = true;
+  return true;
+}
+
+static bool step_by_rule(struct registers *registers) {
+  struct ha_rule rule = ha_rule_lookup(registers->pc - (registers->was_interrupted ? 0 : 1));
+  uintptr_t cfa = 0;
+  switch (rule.kind) {
+  case HA_RULE_STACK:
+    cfa = registers->sp + (uintptr_t)(intptr_t)rule.cfa_offset;
+    break;
+  case HA_RULE_FRAME:
+    cfa = registers->fp + (uintptr_t)(intptr_t)rule.cfa_offset;
+    break;
+  case HA_RULE_LOADED:
+    if (!ha_stack_memory_read(&registers->memory, registers->fp + (uintptr_t)(intptr_t)rule.cfa_offset,
+                              &cfa)) {
+      return false;
     }
-    const uintptr_t *words = (const uintptr_t *)frame;
-    uintptr_t next = words[0];
-    if (!take_frame(walk, words[1])) {
-      return;
-    }
-    if (next <= frame || next - frame > FRAME_DISTANCE_MAX || next % (2 * sizeof(uintptr_t)) != 0) {
-      return;
-    }
-    frame = next;
+    break;
+  case HA_RULE_SIGNAL:
+    return step_over_signal(registers);
+  case HA_RULE_UNKNOWN:
+    return step_by_frame_pointer(registers);
+  default:
+    return false;
+  }
+  uintptr_t caller_fp = registers->fp;
+  uintptr_t saved_at = cfa + (uintptr_t)(intptr_t)rule.frame_offset;
+  if (rule.saves_frame && !ha_stack_memory_read(&registers->memory, saved_at, &caller_fp)) {
+    return false;
+  }
+  return leave_frame(registers, cfa, caller_fp);
+}
+
+/* frame: the address of a frame that keeps its frame pointer, the one to start from. */
+static void walk_stack(struct walk *walk, uintptr_t frame) {
+  struct registers registers = {.sp = frame, .fp = frame};
+  ha_stack_memory_begin(&registers.memory, frame);
+  bool by_rules = ha_config.unwind != HA_UNWIND_FP;
+  bool is_there = step_by_frame_pointer(&registers);
+  while (is_there && take_frame(walk, registers.pc)) {
+    is_there = by_rules ? step_by_rule(&registers) : step_by_frame_pointer(&registers);
   }
 }
 
-uint32_t ha_unwind(uintptr_t *frames, uint32_t max) {
+/* libgcc's two functions, once they are wanted and loaded. */
+static _Unwind_Reason_Code (*libgcc_backtrace)(_Unwind_Trace_Fn, void *);
+static _Unwind_Ptr (*libgcc_ip)(struct _Unwind_Context *);
+
+static _Unwind_Reason_Code on_libgcc_frame(struct _Unwind_Context *context, void *arg) {
+  return take_frame(arg, libgcc_ip(context)) ? _URC_NO_REASON : _URC_END_OF_STACK;
+}
+
+void ha_unwind_prepare(void) {
+  if (ha_config.unwind != HA_UNWIND_LIBGCC) {
+    return;
+  }
+  void *libgcc = dlopen("libgcc_s.so.1", RTLD_NOW);
+  if (libgcc == NULL) {
+    ha_log("HALLOC_UNWIND=libgcc: libgcc_s.so.1 could not be loaded; unwind rules are used");
+    return;
+  }
+  libgcc_ip = (_Unwind_Ptr(*)(struct _Unwind_Context *))dlsym(libgcc, "_Unwind_GetIP");
+  ha_store_release(&libgcc_backtrace,
+                   (_Unwind_Reason_Code(*)(_Unwind_Trace_Fn, void *))dlsym(libgcc, "_Unwind_Backtrace"));
+}
+
+HA_NOINLINE uint32_t ha_unwind(uintptr_t *frames, uint32_t max) {
   struct walk walk = {frames, 0, max, false};
   int saved = errno;
   if (ha_load_acquire(&unwinder.own_end) == 0) {
     find_own_code();
   }
-  if (ha_config.unwind == HA_UNWIND_FP) {
-    walk_frame_pointers(&walk, (uintptr_t)__builtin_frame_address(0));
+  if (ha_unlikely(ha_load_acquire(&libgcc_backtrace) != NULL)) {
+    libgcc_backtrace(on_libgcc_frame, &walk);
   } else {
-    _Unwind_Backtrace(on_libgcc_frame, &walk);
+    walk_stack(&walk, (uintptr_t)__builtin_frame_address(0));
   }
   errno = saved;
   return walk.count;

@@ -14,6 +14,9 @@
 /* Fills frames[0..max) innermost first and returns how many; 0 if nothing could be walked. */
 uint32_t ha_unwind(uintptr_t *frames, uint32_t max);
 
+/* Loads what the configured walker needs beyond libc. Once, at start-up, outside of malloc. */
+void ha_unwind_prepare(void);
+
 /* Stacks cut at the depth limit so far. */
 uint64_t ha_unwind_truncated(void);
 

@@ -21,6 +21,7 @@
 #include "base/atomic.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "sampler/unwind.h"
 #include "serve/memstats_text.h"
 #include "serve/profiles.h"
 
@@ -134,6 +135,7 @@ __attribute__((destructor)) static void on_exit_of_process(void) {
 
 __attribute__((constructor)) static void register_quick_exit(void) {
   ha_initialize();
+  ha_unwind_prepare();
   first_pid = getpid();
   if (ha_config.memstats != 0) {
     keep_stderr();

@@ -15,7 +15,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
 readonly python=/usr/bin/python3
 readonly go=/usr/bin/go
-readonly modes=(plain default 4096)
+modes=(plain default 4096)
 readonly run_limit_s=60 poll_s=0.05
 library=''
 work=''
@@ -37,6 +37,7 @@ begin() {
   export HOME=$work TMPDIR=$work PPROF_TMPDIR=$work PPROF_BINARY_PATH=$work
   # A copy that every user can read: servers drop privileges.
   chmod 711 "$work"
+  mkdir "$work/bin"
   library=$work/libhalloc.so
   install -m 755 "$1" "$library"
   cd "$work" || exit 2

@@ -54,7 +54,8 @@ TEST(good_values_are_taken_in_silence) {
   CHECK_EQ((int)parse_one("HALLOC_UNWIND=dwarf").unwind, (int)HA_UNWIND_DWARF);
   CHECK_EQ((int)parse_one("HALLOC_UNWIND=fp").unwind, (int)HA_UNWIND_FP);
   CHECK_EQ((int)parse_one("HALLOC_UNWIND=libgcc").unwind, (int)HA_UNWIND_LIBGCC);
-  CHECK_STRING(parse_one("HALLOC_MEMPROFILE=/tmp/a b.%p=x").profile_path, "/tmp/a b.%p=x");
+  struct ha_config config = parse_one("HALLOC_MEMPROFILE=/tmp/a b.%p=x");
+  CHECK_STRING(config.profile_path, "/tmp/a b.%p=x");
   check_complaint("HALLOC_MEMPROFILERATE=1", "");
 }
 

@@ -142,6 +142,7 @@ TEST(lists_keep_order_and_lose_no_one) {
 }
 
 TEST(remote_frees_wake_the_owner_once_when_armed) {
+  free(malloc(1));
   struct ha_page *page = new_page(CLASS_64);
   struct ha_heap *heap = ha_heap_of_thread();
   ha_page_refill(page);

@@ -45,13 +45,13 @@ def in_threads(rounds, count):
 
 
 def in_process(number):
-    return digest(documents(2000, number))
+    return digest(documents(500, number))
 
 
 def main():
     print(through_json(10000))
     print(through_regex(20000))
-    print(in_threads(10, 8))
+    print(in_threads(4, 8))
     print(digest(f"{3 ** 50000:x}"))
     for method in ("fork", "spawn"):
         with multiprocessing.get_context(method).Pool(3) as pool:
@@ -62,7 +62,7 @@ def main():
     for thread in busy:
         thread.start()
     context = multiprocessing.get_context("fork")
-    for i in range(20):
+    for i in range(12):
         child = context.Process(target=in_process, args=(i,))
         child.start()
         child.join(30)

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Open addressing over short windows. A slot is claimed by its address (compare-and-swap from 0) and never
+ * given up; its rule is one packed word with the generation it was found in, so that rule and validity change
+ * together.
+ */
+#include "sampler/rule_cache.h"
+
+#include "base/atomic.h"
+#include "base/os.h"
+
+#define SLOT_SHIFT 16 /* 1 MiB of address space, resident as it is used */
+#define SLOT_COUNT ((size_t)1 << SLOT_SHIFT)
+#define WINDOW 8
+
+struct slot {
+  uintptr_t pc;    /* atomic: 0, then the address for good */
+  uint64_t packed; /* atomic: 0 until the rule is there */
+};
+
+/* The packed word, from the top: CFA offset, frame offset, generation, kind, flags. */
+#define CFA_SHIFT (64 - HA_RULE_CFA_BITS)
+#define FRAME_SHIFT (CFA_SHIFT - HA_RULE_FRAME_BITS)
+#define FRAME_MASK (((uint64_t)1 << HA_RULE_FRAME_BITS) - 1)
+#define GENERATION_BITS 8
+#define GENERATION_SHIFT 6
+#define GENERATION_MASK ((uint64_t)0xff)
+#define KIND_SHIFT 2
+#define KIND_MASK 7u
+#define SAVES_FRAME 2u
+#define IS_SET 1u
+
+_Static_assert(FRAME_SHIFT >= GENERATION_SHIFT + GENERATION_BITS, "the fields do not overlap");
+
+static struct slot *slots;  /* atomic; set once */
+static uint32_t generation; /* atomic */
+static uint64_t misses;
+
+static uint64_t pack(struct ha_rule rule, uint64_t born) {
+  return (uint64_t)rule.cfa_offset << CFA_SHIFT | ((uint64_t)rule.frame_offset & FRAME_MASK) << FRAME_SHIFT |
+         (born & GENERATION_MASK) << GENERATION_SHIFT | (uint64_t)rule.kind << KIND_SHIFT |
+         (rule.saves_frame ? SAVES_FRAME : 0) | IS_SET;
+}
+
+static struct ha_rule unpack(uint64_t word) {
+  return (struct ha_rule){
+      .kind = (enum ha_rule_kind)(word >> KIND_SHIFT & KIND_MASK),
+      .cfa_offset = (int32_t)((int64_t)word >> CFA_SHIFT),
+      .saves_frame = (word & SAVES_FRAME) != 0,
+      .frame_offset = (int32_t)((int64_t)(word << HA_RULE_CFA_BITS) >> (64 - HA_RULE_FRAME_BITS)),
+  };
+}
+
+static struct slot *table(void) {
+  struct slot *known = ha_load_acquire(&slots);
+  if (ha_likely(known != NULL)) {
+    return known;
+  }
+  struct slot *mine = ha_os_reserve(SLOT_COUNT * sizeof *mine);
+  struct slot *none = NULL;
+  if (mine == NULL || ha_cas_strong_acq_rel(&slots, &none, mine)) {
+    return mine;
+  }
+  ha_os_unmap(mine, SLOT_COUNT * sizeof *mine);
+  return none;
+}
+
+/* The slot of pc, claimed if it had none; NULL when the window is full of others. */
+static struct slot *slot_of(struct slot *first, uintptr_t pc) {
+  size_t start = (pc * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - SLOT_SHIFT);
+  for (size_t i = 0; i < WINDOW; i++) {
+    struct slot *slot = &first[(start + i) & (SLOT_COUNT - 1)];
+    uintptr_t found = ha_load_relaxed(&slot->pc);
+    if (found == 0 && ha_cas_strong_acq_rel(&slot->pc, &found, pc)) {
+      return slot;
+    }
+    if (found == pc) {
+      return slot;
+    }
+  }
+  return NULL;
+}
+
+static HA_COLD struct ha_rule find_and_keep(struct slot *slot, uintptr_t pc, uint64_t now) {
+  ha_add_relaxed(&misses, 1);
+  struct ha_rule rule = ha_rule_find(pc);
+  if (slot != NULL) {
+    ha_store_relaxed(&slot->packed, pack(rule, now));
+  }
+  return rule;
+}
+
+struct ha_rule ha_rule_lookup(uintptr_t pc) {
+  /* Before the rule is looked at or found: a rule found across a change carries the older number. */
+  uint64_t now = ha_load_acquire(&generation) & GENERATION_MASK;
+  struct slot *first = table();
+  struct slot *slot = first != NULL ? slot_of(first, pc) : NULL;
+  uint64_t word = slot != NULL ? ha_load_relaxed(&slot->packed) : 0;
+  if (ha_likely(word != 0 && (word >> GENERATION_SHIFT & GENERATION_MASK) == now)) {
+    return unpack(word);
+  }
+  return find_and_keep(slot, pc, now);
+}
+
+void ha_rules_forget(void) {
+  __atomic_fetch_add(&generation, 1, __ATOMIC_RELEASE);
+}
+
+uint64_t ha_rule_misses(void) {
+  return ha_load_relaxed(&misses);
+}
