@@ -61,8 +61,9 @@ struct hp_memstats {
  * Reads the statistics. `size` is sizeof *out as the caller was compiled, so that fields can be added later.
  *
  * Exact whenever no thread is inside malloc or free; otherwise each number is off by at most what is in
- * flight. Returns 0, or -EINVAL if out is NULL or size is 0. Thread-safe, async-signal-safe, stops and waits for no one,
- * does not allocate. Cost: one pass over the page descriptors, about 100 microseconds per GiB in use.
+ * flight. Returns 0, or -EINVAL if out is NULL or size is 0. Thread-safe, async-signal-safe, stops and waits
+ * for no one, does not allocate. Cost: one pass over the page descriptors, about 100 microseconds per GiB in
+ * use.
  */
 int hp_memstats_read(struct hp_memstats *out, size_t size);
 
@@ -89,9 +90,10 @@ int64_t hp_set_mem_profile_rate(int64_t bytes);
  *
  * name: "heap" (tools show bytes in use first) or "allocs" (bytes allocated first); both carry alloc_objects,
  * alloc_space, inuse_objects and inuse_space. debug 0: gzip-compressed pprof protobuf; 1 and 2: text.
- * Returns 0; -ENOENT for an unknown name or NULL; -EINVAL for another debug; -ENOMEM; or the error of write(2).
- * Thread-safe; one profile is encoded at a time; other threads go on allocating. Not for signal handlers.
- * Cost: milliseconds for some hundred stacks, and memory for the encoded profile that is given back afterwards.
+ * Returns 0; -ENOENT for an unknown name or NULL; -EINVAL for another debug; -ENOMEM; or the error of
+ * write(2). Thread-safe; one profile is encoded at a time; other threads go on allocating. Not for signal
+ * handlers. Cost: milliseconds for some hundred stacks, and memory for the encoded profile that is given back
+ * afterwards.
  */
 int hp_write_profile(const char *name, int fd, int debug);
 
