@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "sampler/unwind.h"
 #include "serve/memstats_text.h"
+#include "serve/pprof_library.h"
 #include "serve/profiles.h"
 
 static int has_run;     /* atomic */
@@ -136,6 +137,10 @@ __attribute__((destructor)) static void on_exit_of_process(void) {
 __attribute__((constructor)) static void register_quick_exit(void) {
   ha_initialize();
   ha_unwind_prepare();
+  ha_pprof_library_prepare();
+  if (ha_config.profile_path[0] != '\0') {
+    ha_pprof_library(); /* now, while it can be found: at exit the program may be anywhere */
+  }
   first_pid = getpid();
   if (ha_config.memstats != 0) {
     keep_stderr();

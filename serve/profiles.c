@@ -15,14 +15,13 @@
 #include "alloc/stats.h"
 #include "base/lock.h"
 #include "base/log.h"
-#include "proto/builder.h"
-#include "proto/text.h"
 #include "sampler/heap_profile.h"
 #include "sampler/interval.h"
 #include "sampler/sample.h"
 #include "sampler/stack.h"
 #include "sampler/unwind.h"
 #include "serve/memstats_text.h"
+#include "serve/pprof_library.h"
 
 #define COMMENT_MAX 256
 #define COMMENT_LINES 4
@@ -84,8 +83,9 @@ static int write_all(int fd, const char *data, size_t size) {
   return 0;
 }
 
-static int encode(const char *name, int debug, struct ha_scratch *scratch, struct ha_blob *blob) {
-  struct document *document = ha_scratch_alloc(scratch, sizeof *document);
+static int encode(const struct ha_encoders *encoders, const char *name, int debug, struct ha_scratch *scratch,
+                  struct ha_blob *blob) {
+  struct document *document = encoders->scratch_alloc(scratch, sizeof *document);
   if (document == NULL) {
     return -ENOMEM;
   }
@@ -97,8 +97,8 @@ static int encode(const char *name, int debug, struct ha_scratch *scratch, struc
   describe(document, &stats);
   ha_memstats_comment(&stats, document->trailer, sizeof document->trailer);
   document->profile.text_trailer = document->trailer;
-  return debug == 0 ? ha_proto_encode(&document->profile, scratch, blob)
-                    : ha_text_encode(&document->profile, scratch, blob);
+  ha_encode_fn *form = debug == 0 ? encoders->proto : encoders->text;
+  return form(&document->profile, scratch, blob);
 }
 
 int ha_profile_write(const char *name, int fd, int debug) {
@@ -108,18 +108,22 @@ int ha_profile_write(const char *name, int fd, int debug) {
   if (debug < 0 || debug > TEXT_DEBUG_MAX) {
     return -EINVAL;
   }
+  const struct ha_encoders *encoders = ha_pprof_library();
+  if (encoders == NULL) {
+    return -ELIBACC;
+  }
   int saved = errno;
   struct ha_blob blob = {NULL, 0};
   ha_lock(HA_RANK_PROFILE);
-  struct ha_scratch *scratch = ha_scratch_new();
-  int error = scratch != NULL ? encode(name, debug, scratch, &blob) : -ENOMEM;
+  struct ha_scratch *scratch = encoders->scratch_new();
+  int error = scratch != NULL ? encode(encoders, name, debug, scratch, &blob) : -ENOMEM;
   ha_unlock(HA_RANK_PROFILE);
   if (error == 0) {
     error = write_all(fd, blob.data, blob.size);
   }
   if (scratch != NULL) {
     ha_lock(HA_RANK_PROFILE);
-    ha_scratch_destroy(scratch);
+    encoders->scratch_destroy(scratch);
     ha_unlock(HA_RANK_PROFILE);
   }
   errno = saved;
