@@ -35,6 +35,8 @@ _Static_assert(FRAME_SHIFT >= GENERATION_SHIFT + GENERATION_BITS, "the fields do
 static struct slot *slots;  /* atomic; set once */
 static uint32_t generation; /* atomic */
 static uint64_t misses;
+static struct ha_rule (*resolver)(uintptr_t pc); /* atomic; set once */
+static int resolver_is_busy;                     /* atomic; a thread is in it */
 
 static uint64_t pack(struct ha_rule rule, uint64_t born) {
   return (uint64_t)rule.cfa_offset << CFA_SHIFT | ((uint64_t)rule.frame_offset & FRAME_MASK) << FRAME_SHIFT |
@@ -81,9 +83,25 @@ static struct slot *slot_of(struct slot *first, uintptr_t pc) {
   return NULL;
 }
 
+void ha_rules_resolve_with(struct ha_rule (*resolve)(uintptr_t pc)) {
+  ha_store_release(&resolver, resolve);
+}
+
+/* The resolver is not waited for: a child forked while it was busy finds it busy for good, and does without.
+ */
+static struct ha_rule find(uintptr_t pc) {
+  struct ha_rule (*resolve)(uintptr_t pc) = ha_load_acquire(&resolver);
+  if (ha_likely(resolve == NULL) || ha_exchange_acq_rel(&resolver_is_busy, 1) != 0) {
+    return ha_rule_find(pc);
+  }
+  struct ha_rule rule = resolve(pc);
+  ha_store_release(&resolver_is_busy, 0);
+  return rule;
+}
+
 static HA_COLD struct ha_rule find_and_keep(struct slot *slot, uintptr_t pc, uint64_t now) {
   ha_add_relaxed(&misses, 1);
-  struct ha_rule rule = ha_rule_find(pc);
+  struct ha_rule rule = find(pc);
   if (slot != NULL) {
     ha_store_relaxed(&slot->packed, pack(rule, now));
   }

@@ -15,6 +15,10 @@
 /* As ha_rule_find, remembered. Lock-free; callable in malloc and in signal handlers. */
 struct ha_rule ha_rule_lookup(uintptr_t pc);
 
+/* From now on rules come from `resolve` when it is free, which is called for one thread at a time. Once, at
+ * start-up. */
+void ha_rules_resolve_with(struct ha_rule (*resolve)(uintptr_t pc));
+
 /* Code may have gone or come at known addresses. Any thread. */
 void ha_rules_forget(void);
 

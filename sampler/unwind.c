@@ -2,14 +2,15 @@
 /*
  * Three walkers behind one function:
  *
- *   rules           the default: unwind rules from the programs' own tables, cached (rule_cache.h). Code
- * without unwind information is passed by its frame pointer, where that leads upwards. frame pointers  for
- * programs built with them; asks for no tables at all. libgcc          the unwinder of C++ exceptions, as
- * reference. It is loaded at start-up, and only where it was asked for: other processes shall not pay for one
- * more library.
+ *   rules           the default: unwind rules from the programs' own tables, cached (rule_cache.h). Code without
+ *                   unwind information is passed by its frame pointer, where that leads upwards.
+ *                   HALLOC_UNWIND=dwarf has libunwind work the rules out (resolver.h), as a second opinion.
+ *   frame pointers  for programs built with them; asks for no tables at all.
+ *   libgcc          the unwinder of C++ exceptions, as reference.
  *
- * The first two trust nothing: each frame must lie above the last, and every word is known to be readable
- * before it is read (stack_memory.h), so a wild pointer ends a walk and never faults.
+ * libunwind and libgcc are loaded at start-up, and only where they were asked for: other processes shall not pay for
+ * more libraries. The first two walkers trust nothing: each frame must lie above the last, and every word is known to
+ * be readable before it is read (stack_memory.h), so a wild pointer ends a walk and never faults.
  */
 #include "sampler/unwind.h"
 
@@ -22,6 +23,8 @@
 #include "base/config.h"
 #include "base/log.h"
 #include "base/os.h"
+#include "base/plugin.h"
+#include "sampler/resolver.h"
 #include "sampler/rule_cache.h"
 #include "sampler/stack_memory.h"
 
@@ -30,6 +33,7 @@
 #define GUESSED_FRAME_MAX ((uintptr_t)128 * 1024)
 #define FRAME_MAX ((uintptr_t)64 * 1024 * 1024)
 #define WORD sizeof(uintptr_t)
+#define UNWIND_LIBRARY_NAME "libhalloc-unwind.so.0"
 #define LOWEST_CODE_ADDRESS ((uintptr_t)HA_OS_PAGE)
 
 /* Only present when the library is linked statically: the code is then gathered in one named section. */
@@ -187,18 +191,35 @@ static _Unwind_Reason_Code on_libgcc_frame(struct _Unwind_Context *context, void
   return take_frame(arg, libgcc_ip(context)) ? _URC_NO_REASON : _URC_END_OF_STACK;
 }
 
-void ha_unwind_prepare(void) {
-  if (ha_config.unwind != HA_UNWIND_LIBGCC) {
-    return;
-  }
+static void load_libgcc(void) {
   void *libgcc = dlopen("libgcc_s.so.1", RTLD_NOW);
   if (libgcc == NULL) {
-    ha_log("HALLOC_UNWIND=libgcc: libgcc_s.so.1 could not be loaded; unwind rules are used");
+    ha_log("HALLOC_UNWIND=libgcc: libgcc_s.so.1 could not be loaded; auto is used");
     return;
   }
   libgcc_ip = (_Unwind_Ptr(*)(struct _Unwind_Context *))dlsym(libgcc, "_Unwind_GetIP");
   ha_store_release(&libgcc_backtrace,
                    (_Unwind_Reason_Code(*)(_Unwind_Trace_Fn, void *))dlsym(libgcc, "_Unwind_Backtrace"));
+}
+
+static void load_libunwind(void) {
+  const char *reason;
+  ha_resolve_fn *resolve =
+      (ha_resolve_fn *)ha_plugin_symbol(UNWIND_LIBRARY_NAME, "ha_libunwind_resolve", &reason);
+  if (resolve == NULL) {
+    ha_log("HALLOC_UNWIND=dwarf: " UNWIND_LIBRARY_NAME " could not be loaded; auto is used: %s", reason);
+    return;
+  }
+  resolve((uintptr_t)&load_libunwind); /* allocates what it needs once, here and not inside malloc */
+  ha_rules_resolve_with(resolve);
+}
+
+void ha_unwind_prepare(void) {
+  if (ha_config.unwind == HA_UNWIND_LIBGCC) {
+    load_libgcc();
+  } else if (ha_config.unwind == HA_UNWIND_DWARF) {
+    load_libunwind();
+  }
 }
 
 HA_NOINLINE uint32_t ha_unwind(uintptr_t *frames, uint32_t max) {

@@ -5,7 +5,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=$ROOT/build
 
 BUILD_PACKAGES="gcc libc6-dev binutils meson ninja-build pkg-config libmimalloc-dev libprotobuf-c-dev
-  protobuf-c-compiler zlib1g-dev"
+  protobuf-c-compiler zlib1g-dev libunwind-dev"
 
 # Ends the script with one line that says what is wrong.
 die() {

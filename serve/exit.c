@@ -21,6 +21,7 @@
 #include "base/atomic.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "base/plugin.h"
 #include "sampler/unwind.h"
 #include "serve/memstats_text.h"
 #include "serve/pprof_library.h"
@@ -136,8 +137,8 @@ __attribute__((destructor)) static void on_exit_of_process(void) {
 
 __attribute__((constructor)) static void register_quick_exit(void) {
   ha_initialize();
+  ha_plugin_prepare();
   ha_unwind_prepare();
-  ha_pprof_library_prepare();
   if (ha_config.profile_path[0] != '\0') {
     ha_pprof_library(); /* now, while it can be found: at exit the program may be anywhere */
   }

@@ -6,7 +6,7 @@
  *
  * Those bounds: a block of s bytes adds s/p with probability p, so a sum has the variance sum s^2 (1-p)/p. A few rare
  * and heavy samples make such sums far from normal, hence Bernstein's inequality: the chance of an error above
- * sigma sqrt(2 L) + M L 2/3, with M the largest single contribution, is below 2 exp(-L). L = 10.4: 4.6 sigma, 6e-5.
+ * sigma sqrt(2 L) + M L 2/3, with M the largest error one block can add, is below 2 exp(-L). L = 10.4: 4.6 sigma, 6e-5.
  * The library draws from a fresh seed in each process.
  */
 #include <malloc.h>
@@ -18,6 +18,7 @@
 
 #define SEED 20240613
 #define BERNSTEIN_L 10.4
+#define NEVER 1e-12 /* a block missed with less than this chance is never missed */
 #define THREADS 8
 #define SLOTS 4096
 #define OPS_ALONE 400000
@@ -38,7 +39,9 @@ static void add_variance(struct shadow *shadow, double size) {
   double p = shadow->rate > 1 ? -expm1(-size / (double)shadow->rate) : 1;
   for (int i = 0; i < 2; i++) {
     shadow->variance[i] += amounts[i] * amounts[i] * (1 - p) / p;
-    shadow->largest[i] = fmax(shadow->largest[i], amounts[i] / p);
+    if (1 - p > NEVER) {
+      shadow->largest[i] = fmax(shadow->largest[i], fmax(amounts[i], amounts[i] / p - amounts[i]));
+    }
   }
 }
 
