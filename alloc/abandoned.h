@@ -2,9 +2,9 @@
 /*
  * Pages whose thread has ended while blocks of theirs were in use.
  *
- * Such a page belongs to no heap. If it has free blocks it waits on the list of its size class, where any
- * thread that needs a page of that class takes it; and the next thread that frees a block of it adopts it. So
- * the memory of ended threads is used again by whoever runs, also when no thread is ever started again.
+ * Such a page belongs to no heap. If it has free blocks it waits on the list of its size class, where any thread
+ * that needs a page of that class takes it; and the next thread that frees a block of it adopts it. So the memory
+ * of ended threads is used again by whoever runs, also when no thread is ever started again.
  */
 #ifndef HA_ALLOC_ABANDONED_H
 #define HA_ALLOC_ABANDONED_H

@@ -2,15 +2,14 @@
 /*
  * Arenas and spans: the address space that pages and large blocks are cut from.
  *
- * An arena is a range of slices. Free runs of slices are spans with a descriptor of kind HA_PAGE_FREE, kept
- * in bins by length and merged with their free neighbours at once, so no two free spans of an arena touch.
- * Arenas grow geometrically and are never given up. A bit per slice tells whether the slice was ever handed
- * out: memory that was not is zero and not resident, which is what calloc and HeapReleased need to know.
+ * An arena is a range of slices. Free runs of slices are spans with a descriptor of kind HA_PAGE_FREE, kept in bins
+ * by length and merged with their free neighbours at once, so no two free spans of an arena touch. Arenas grow
+ * geometrically and are never given up. A bit per slice tells whether the slice was ever handed out: memory that
+ * was not is zero and not resident, which is what calloc and HeapReleased need to know.
  *
  *   sum of slices of all arenas = slices in use + slices of free spans
  *
- * All functions but the readers of statistics need HA_RANK_ARENA, which they take themselves unless named
- * _locked.
+ * All functions but the readers of statistics need HA_RANK_ARENA, which they take themselves unless named _locked.
  */
 #ifndef HA_ALLOC_ARENA_H
 #define HA_ALLOC_ARENA_H

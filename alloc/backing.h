@@ -2,8 +2,8 @@
 /*
  * Where arenas come from: mimalloc's OS layer, which brings large OS pages and NUMA placement.
  *
- * Each arena is an exclusive mimalloc arena, from which mimalloc itself never allocates. When mimalloc has no
- * slot or the kernel refuses the size, plain mappings serve instead.
+ * Each arena is an exclusive mimalloc arena, from which mimalloc itself never allocates. When mimalloc has no slot
+ * or the kernel refuses the size, plain mappings serve instead.
  */
 #ifndef HA_ALLOC_BACKING_H
 #define HA_ALLOC_BACKING_H

@@ -2,11 +2,11 @@
 /*
  * fork in a threaded program: the child starts with no lock held and with one thread's heap in use.
  *
- * Before the fork every lock is taken in rank order, so nothing they protect is in the middle of a change.
- * glibc's own fork takes stdio's list lock after these handlers; a thread that holds that lock may be waiting
- * for memory, hence for our locks. So stdio's lock is taken first here (it is recursive). In the child glibc
- * has already reset it. Pages of threads that do not exist in the child stay as they are: their blocks can be
- * freed, but what those threads had free is not used again there.
+ * Before the fork every lock is taken in rank order, so nothing they protect is in the middle of a change. glibc's
+ * own fork takes stdio's list lock after these handlers; a thread that holds that lock may be waiting for memory,
+ * hence for our locks. So stdio's lock is taken first here (it is recursive). In the child glibc has already reset
+ * it. Pages of threads that do not exist in the child stay as they are: their blocks can be freed, but what those
+ * threads had free is not used again there.
  */
 #include <pthread.h>
 #include <stdio.h>

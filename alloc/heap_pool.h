@@ -2,13 +2,12 @@
 /*
  * The registry of all heaps, and the pool of heaps that are borrowed for one allocation.
  *
- * Registry: heaps are opened for a thread and closed when it ends; a closed heap serves the next thread. They
- * are never freed, so statistics may walk them at any time without a lock.
+ * Registry: heaps are opened for a thread and closed when it ends; a closed heap serves the next thread. They are
+ * never freed, so statistics may walk them at any time without a lock.
  *
- * Pool: sampled blocks, and the blocks of threads whose heap is already closed, come from borrowed heaps.
- * Whoever holds one has it alone, for the length of one allocation and never while unwinding. There is always
- * one to be had without waiting: when all are out, another is made. So there are as many as threads ever
- * sampled at once.
+ * Pool: sampled blocks, and the blocks of threads whose heap is already closed, come from borrowed heaps. Whoever
+ * holds one has it alone, for the length of one allocation and never while unwinding. There is always one to be
+ * had without waiting: when all are out, another is made. So there are as many as threads ever sampled at once.
  */
 #ifndef HA_ALLOC_HEAP_POOL_H
 #define HA_ALLOC_HEAP_POOL_H

@@ -2,9 +2,9 @@
 /*
  * Large blocks: above HA_MEDIUM_MAX, one block per span, its size rounded up to OS pages.
  *
- * Up to HA_HUGE_MIN they are spans of an arena, whose memory is used again without a system call; above it
- * they have mappings of their own, which go back to the kernel when freed. Whether a block is sampled is
- * decided here, once. Freed and allocated totals are kept exactly, under HA_RANK_ARENA.
+ * Up to HA_HUGE_MIN they are spans of an arena, whose memory is used again without a system call; above it they have
+ * mappings of their own, which go back to the kernel when freed. Whether a block is sampled is decided here, once.
+ * Freed and allocated totals are kept exactly, under HA_RANK_ARENA.
  */
 #ifndef HA_ALLOC_LARGE_H
 #define HA_ALLOC_LARGE_H

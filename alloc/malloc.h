@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The allocator's own names for what the malloc family does: the entry points of malloc.c, malloc_extra.c and
- * operators.c are thin over these. Sizes above PTRDIFF_MAX fail; errno is set to ENOMEM on failure and kept
- * on success.
+ * operators.c are thin over these. Sizes above PTRDIFF_MAX fail; errno is set to ENOMEM on failure and kept on
+ * success.
  */
 #ifndef HA_ALLOC_MALLOC_H
 #define HA_ALLOC_MALLOC_H

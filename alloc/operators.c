@@ -2,10 +2,9 @@
 /*
  * C++'s operator new and delete in all their forms, under their mangled names (Itanium C++ ABI).
  *
- * Failure follows the standard: the new-handler is called until it gives up; then bad_alloc is thrown, or
- * NULL is returned by the nothrow forms. Handler and exception are libstdc++'s, referred to weakly: a C
- * program does not have them. Every delete frees by address; the sizes and alignments it is told are not
- * needed.
+ * Failure follows the standard: the new-handler is called until it gives up; then bad_alloc is thrown, or NULL is
+ * returned by the nothrow forms. Handler and exception are libstdc++'s, referred to weakly: a C program does not
+ * have them. Every delete frees by address; the sizes and alignments it is told are not needed.
  */
 #include <stdlib.h>
 

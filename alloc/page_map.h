@@ -2,11 +2,10 @@
 /*
  * From an address to its page, and with that the answer whether an address is ours at all.
  *
- * Two levels over 47 bits of address: one pointer per 2 GiB region (512 KiB, zero until used), one pointer
- * per slice in a region (256 KiB, only where arenas or huge blocks are). Slots are set for every slice of a
- * page of equal blocks, for the first slice of a large block, and for the first and last slice of a free
- * span. All others are NULL, and so are regions we never mapped in: any address may be looked up, at any
- * time, without a lock.
+ * Two levels over 47 bits of address: one pointer per 2 GiB region (512 KiB, zero until used), one pointer per slice
+ * in a region (256 KiB, only where arenas or huge blocks are). Slots are set for every slice of a page of equal
+ * blocks, for the first slice of a large block, and for the first and last slice of a free span. All others are
+ * NULL, and so are regions we never mapped in: any address may be looked up, at any time, without a lock.
  */
 #ifndef HA_ALLOC_PAGE_MAP_H
 #define HA_ALLOC_PAGE_MAP_H

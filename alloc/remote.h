@@ -7,9 +7,9 @@
  *   bits 31..16  the list's first block, as its offset in 16-byte units plus one (0: empty)
  *   bit  0       QUEUED: the page is being handed to its owner, or waits in the owner's queue
  *
- * A freeing thread touches the page only in the swap, unless that swap sets QUEUED: QUEUED pins the page (no
- * one releases or claims it) until its holder has queued it and the owner has taken it from the queue. A full
- * page asks to be woken at the first free, a page set aside when all its blocks are back, an abandoned page
+ * A freeing thread touches the page only in the swap, unless that swap sets QUEUED: QUEUED pins the page (no one
+ * releases or claims it) until its holder has queued it and the owner has taken it from the queue.
+ * A full page asks to be woken at the first free, a page set aside when all its blocks are back, an abandoned page
  * at the next free, whose thread then adopts it.
  */
 #ifndef HA_ALLOC_REMOTE_H

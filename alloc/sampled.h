@@ -2,8 +2,8 @@
 /*
  * Where sampled blocks live: in pages of their own, packed, with a record per block beside the page.
  *
- * No thread owns such pages, so that the ownership compare every free makes anyway finds them. A sampled
- * block has the usable size of its class and nothing in or around it that an ordinary block has not.
+ * No thread owns such pages, so that the ownership compare every free makes anyway finds them. A sampled block has
+ * the usable size of its class and nothing in or around it that an ordinary block has not.
  */
 #ifndef HA_ALLOC_SAMPLED_H
 #define HA_ALLOC_SAMPLED_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The class for an aligned request: since pages start at multiples of 64 KiB, a class serves an alignment
- * exactly when the alignment divides its size. Powers of two are classes, so at most eight steps are needed.
+ * The class for an aligned request: since pages start at multiples of 64 KiB, a class serves an alignment exactly
+ * when the alignment divides its size. Powers of two are classes, so at most eight steps are needed.
  */
 #include "alloc/size_class.h"
 

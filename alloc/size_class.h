@@ -2,10 +2,10 @@
 /*
  * Size classes: 16-byte steps up to 128 bytes, then eight classes per doubling.
  *
- * Above 128 bytes a block is at most 12.5 % larger than the request. Every size is a multiple of 16, so every
- * block is aligned to 16, and a block is aligned to every power of two that divides its class's size. Classes
- * up to HA_MEDIUM_MAX have pages of their own; the same numbering goes on above it, where it only names the
- * size of a large block in the sample table.
+ * Above 128 bytes a block is at most 12.5 % larger than the request. Every size is a multiple of 16, so every block
+ * is aligned to 16, and a block is aligned to every power of two that divides its class's size.
+ * Classes up to HA_MEDIUM_MAX have pages of their own; the same numbering goes on above it, where it only names
+ * the size of a large block in the sample table.
  */
 #ifndef HA_ALLOC_SIZE_CLASS_H
 #define HA_ALLOC_SIZE_CLASS_H

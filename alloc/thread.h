@@ -2,9 +2,8 @@
 /*
  * A thread's beginning and end, and the library's.
  *
- * A thread gets its heap at its first allocation and gives it up in the last round of pthread key
- * destructors, so that other libraries' destructors still find it. What a thread allocates after that, it
- * allocates without a heap.
+ * A thread gets its heap at its first allocation and gives it up in the last round of pthread key destructors, so
+ * that other libraries' destructors still find it. What a thread allocates after that, it allocates without a heap.
  */
 #ifndef HA_ALLOC_THREAD_H
 #define HA_ALLOC_THREAD_H

@@ -3,8 +3,8 @@
  * Atomics with the memory order in the name, so that every use says what it relies on.
  *
  * The macros take a pointer to a plain object. Fields that only their owner writes and that others read for
- * statistics use the relaxed forms on the reader's side; the owner may use plain accesses, since aligned
- * words up to eight bytes are not torn on the supported machines (x86-64, arm64).
+ * statistics use the relaxed forms on the reader's side; the owner may use plain accesses, since aligned words
+ * up to eight bytes are not torn on the supported machines (x86-64, arm64).
  */
 #ifndef HA_BASE_ATOMIC_H
 #define HA_BASE_ATOMIC_H

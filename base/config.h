@@ -2,9 +2,9 @@
 /*
  * The HALLOC_* environment, read once at the first allocation and constant afterwards.
  *
- * The variables are found on the initial stack, where the kernel put them: the first allocation comes before
- * libc has set `environ`. Programs with raised privileges (AT_SECURE) get the defaults. A malformed or
- * unknown variable prints one line that names it, its value and the accepted form; the default is then used.
+ * The variables are found on the initial stack, where the kernel put them: the first allocation comes before libc
+ * has set `environ`. Programs with raised privileges (AT_SECURE) get the defaults. A malformed or unknown variable
+ * prints one line that names it, its value and the accepted form; the default is then used.
  */
 #ifndef HA_BASE_CONFIG_H
 #define HA_BASE_CONFIG_H

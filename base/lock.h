@@ -3,9 +3,8 @@
  * The library's locks. There is one lock per rank and the order of the ranks is the lock order: a thread that
  * holds a lock may take only locks of higher rank. Builds with debug_checks verify that on every acquisition.
  *
- * Rules: no lock is held while unwinding, while calling the application, or while waiting for anything but
- * the kernel's memory calls. fork takes all of them in order (ha_locks_before_fork), so a child starts with
- * none held.
+ * Rules: no lock is held while unwinding, while calling the application, or while waiting for anything but the
+ * kernel's memory calls. fork takes all of them in order (ha_locks_before_fork), so a child starts with none held.
  */
 #ifndef HA_BASE_LOCK_H
 #define HA_BASE_LOCK_H

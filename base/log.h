@@ -2,9 +2,8 @@
 /*
  * One line to standard error, formatted without stdio, without allocating and without locks.
  *
- * The library speaks only when a variable is malformed, when it is asked to, or right before it aborts. A
- * line is written by one write(2), so lines of several processes do not mix. Longer lines are cut at
- * HA_LOG_MAX.
+ * The library speaks only when a variable is malformed, when it is asked to, or right before it aborts. A line
+ * is written by one write(2), so lines of several processes do not mix. Longer lines are cut at HA_LOG_MAX.
  */
 #ifndef HA_BASE_LOG_H
 #define HA_BASE_LOG_H

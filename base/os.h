@@ -2,8 +2,8 @@
 /*
  * The only code that asks the kernel for address space.
  *
- * For all functions: sizes are multiples of the OS page; errno is preserved; nothing is fatal. Memory that
- * could not be returned stays mapped and is given back to the kernel by content, or else counted as lost.
+ * For all functions: sizes are multiples of the OS page; errno is preserved; nothing is fatal. Memory that could
+ * not be returned stays mapped and is given back to the kernel by content, or else counted as lost.
  */
 #ifndef HA_BASE_OS_H
 #define HA_BASE_OS_H

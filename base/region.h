@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A reserved range that is only ever appended to, without locks: for tables that grow while a sample is
- * taken, where waiting is not allowed. Pieces are zero, aligned to 16 bytes and never freed.
+ * A reserved range that is only ever appended to, without locks: for tables that grow while a sample is taken,
+ * where waiting is not allowed. Pieces are zero, aligned to 16 bytes and never freed.
  *
- * The range is reserved at the first use (halving the wish until the kernel agrees) and bounded by it, so
- * what lives in a region has a cap by construction. Only touched OS pages are resident.
+ * The range is reserved at the first use (halving the wish until the kernel agrees) and bounded by it, so what
+ * lives in a region has a cap by construction. Only touched OS pages are resident.
  */
 #ifndef HA_BASE_REGION_H
 #define HA_BASE_REGION_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The thread's current label set: one initial-exec thread-local word, read when a sample is taken and never
- * on the way of an ordinary allocation.
+ * The thread's current label set: one initial-exec thread-local word, read when a sample is taken and never on
+ * the way of an ordinary allocation.
  */
 #include "labels/context.h"
 

@@ -2,16 +2,14 @@
 /*
  * When to sample, and how much a sample stands for.
  *
- * A block of S bytes is sampled with probability p = 1 - exp(-S/rate), independently of all others: the
- * chance that a Poisson process of one point per `rate` bytes hits it. This is Go's rule
- * (runtime.MemProfileRate), decided per block. Equal blocks of one size class are therefore hit after a
- * geometric number of objects, which is what the countdown of a size class holds; large blocks are decided
- * one by one. A hit stands for 1/p blocks (Horvitz-Thompson), so sums of weights are unbiased at any rate,
- * for any mix of sizes.
+ * A block of S bytes is sampled with probability p = 1 - exp(-S/rate), independently of all others: the chance
+ * that a Poisson process of one point per `rate` bytes hits it. This is Go's rule (runtime.MemProfileRate), decided
+ * per block. Equal blocks of one size class are therefore hit after a geometric number of objects, which is what
+ * the countdown of a size class holds; large blocks are decided one by one. A hit stands for 1/p blocks
+ * (Horvitz-Thompson), so sums of weights are unbiased at any rate, for any mix of sizes.
  *
- * The rate may change at any time: a change raises the epoch, and every heap redraws its countdowns when it
- * next looks (the process is memoryless, so a fresh draw is always right). Each sample keeps the weight it
- * was taken with.
+ * The rate may change at any time: a change raises the epoch, and every heap redraws its countdowns when it next
+ * looks (the process is memoryless, so a fresh draw is always right). Each sample keeps the weight it was taken with.
  */
 #ifndef HA_SAMPLER_INTERVAL_H
 #define HA_SAMPLER_INTERVAL_H

@@ -3,8 +3,8 @@
  * A profile as its source hands it to an encoder: a description and a stream of rows.
  *
  * This is the only thing the encoders (proto/) know about where numbers come from. A row is one (stack, block
- * size, label set) with its values; rows are visited one at a time and the pointers in a row stay valid until
- * the process ends, so an encoder may keep them. Visiting takes no lock and never waits: other threads go on
+ * size, label set) with its values; rows are visited one at a time and the pointers in a row stay valid until the
+ * process ends, so an encoder may keep them. Visiting takes no lock and never waits: other threads go on
  * allocating meanwhile, and each row is internally consistent (in use never exceeds allocated).
  */
 #ifndef HA_SAMPLER_ROWS_H

@@ -2,10 +2,10 @@
 /*
  * A sample: one live block that was chosen to be recorded.
  *
- * The allocator keeps a struct ha_sample beside each sampled block (never inside it) and hands it back when
- * the block is freed, so that what the allocation added is taken away exactly, whatever the rate is by then.
- * Taking a sample: find its site (unwinds; holds nothing), get the block, record. A sample that cannot be
- * taken is dropped and counted; the allocation itself never fails or waits because of it.
+ * The allocator keeps a struct ha_sample beside each sampled block (never inside it) and hands it back when the
+ * block is freed, so that what the allocation added is taken away exactly, whatever the rate is by then.
+ * Taking a sample: find its site (unwinds; holds nothing), get the block, record. A sample that cannot be taken is
+ * dropped and counted; the allocation itself never fails or waits because of it.
  */
 #ifndef HA_SAMPLER_SAMPLE_H
 #define HA_SAMPLER_SAMPLE_H

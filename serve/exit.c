@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is left behind at exit: the heap profile of HALLOC_MEMPROFILE and the statistics line of
- * HALLOC_MEMSTATS.
+ * What is left behind at exit: the heap profile of HALLOC_MEMPROFILE and the statistics line of HALLOC_MEMSTATS.
  *
- * Runs once, at exit (as a destructor, after the program's own handlers) or at quick_exit. The profile is
- * written to a new file beside its place and renamed, so a reader never sees half of one, links planted at
- * the name are not followed, and the file is the owner's only. A forked child writes only if the name holds
- * %p: it must not replace the profile of the process that was asked for one.
+ * Runs once, at exit (as a destructor, after the program's own handlers) or at quick_exit. The profile is written to a
+ * new file beside its place and renamed, so a reader never sees half of one, links planted at the name are not
+ * followed, and the file is the owner's only. A forked child writes only if the name holds %p: it must not replace
+ * the profile of the process that was asked for one.
  */
 #include <errno.h>
 #include <fcntl.h>

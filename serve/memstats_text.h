@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The statistics as text: one line of JSON, and the comment block that Go puts behind a heap profile's text
- * form.
+ * The statistics as text: one line of JSON, and the comment block that Go puts behind a heap profile's text form.
  */
 #ifndef HA_SERVE_MEMSTATS_TEXT_H
 #define HA_SERVE_MEMSTATS_TEXT_H
