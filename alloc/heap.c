@@ -246,8 +246,30 @@ static struct ha_page *refill(struct ha_heap *heap, unsigned size_class) {
   return page;
 }
 
+/* The commonest slow path by far, in few instructions: the blocks freed since the last refill are handed out again,
+ * and no sample is due among them. False if anything else is to be looked at. */
+HA_INLINE bool refill_from_local(struct ha_heap *heap, struct ha_page *page, unsigned size_class) {
+  uint32_t count = page->carved - page->pending;
+  if (page->held != 0 || count == 0 || heap->countdown[size_class] < count ||
+      ha_load_relaxed(&heap->woken) != NULL || heap->rate_epoch != ha_rate_epoch()) {
+    return false;
+  }
+  page->free = page->local_free;
+  page->local_free = NULL;
+  page->pending = page->carved;
+  page->is_zero = false;
+  heap->countdown[size_class] -= count;
+  ha_owner_add(&heap->granted[size_class], count);
+  page->credit = (int32_t)count;
+  return true;
+}
+
 void *ha_heap_alloc(struct ha_heap *heap, unsigned size_class, size_t requested) {
   struct ha_page *page = heap->current[size_class];
+  if (page->credit <= 0 && refill_from_local(heap, page, size_class)) {
+    page->credit--;
+    return ha_page_pop(page);
+  }
   if (page->credit < 0) {
     page->credit = 0;
   }

@@ -6,9 +6,10 @@
  * thread at a time. Its blocks are always in one of four places:
  *
  *   alloc list   free blocks that malloc pops; only ever popped between refills. `credit` of them may be
- * handed out without looking up, `held` more wait behind a sample that falls due in between. local list
- * blocks freed by the owner since the last refill. remote list  blocks freed by other threads, pushed with
- * one compare-and-swap. in use       by the application.
+ *                handed out without looking up, `held` more wait behind a sample that falls due in between.
+ *   local list   blocks freed by the owner since the last refill.
+ *   remote list  blocks freed by other threads, pushed with one compare-and-swap.
+ *   in use       by the application.
  *
  *   carved                  = blocks cut so far, <= capacity
  *   pending                 = carved - |local list|

@@ -177,7 +177,12 @@ static void walk_stack(struct walk *walk, uintptr_t frame) {
   struct registers registers = {.sp = frame, .fp = frame};
   ha_stack_memory_begin(&registers.memory, frame);
   bool by_rules = ha_config.unwind != HA_UNWIND_FP;
-  bool is_there = step_by_frame_pointer(&registers);
+  /* halloc is compiled with frame pointers: its own frames need no rules. */
+  bool is_there;
+  do {
+    is_there = step_by_frame_pointer(&registers);
+  } while (is_there && is_own_code(registers.pc));
+  walk->in_caller = true;
   while (is_there && take_frame(walk, registers.pc)) {
     is_there = by_rules ? step_by_rule(&registers) : step_by_frame_pointer(&registers);
   }
