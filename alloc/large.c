@@ -62,21 +62,13 @@ static void retire(struct ha_page *page) {
 static void count_alloc_locked(const struct ha_page *page) {
   ha_owner_add(&totals.mallocs, 1);
   ha_owner_add(&totals.alloc_bytes, page->block_size);
-  if (page->kind == HA_PAGE_HUGE) {
-    ha_owner_add(&totals.huge_bytes, page->block_size);
-  } else {
-    ha_owner_add(&totals.slack_bytes, page->slices * HA_SLICE - page->block_size);
-  }
+  ha_owner_add(&totals.huge_bytes, page->kind == HA_PAGE_HUGE ? page->block_size : 0);
 }
 
 static void count_free_locked(const struct ha_page *page) {
   ha_owner_add(&totals.frees, 1);
   ha_owner_add(&totals.free_bytes, page->block_size);
-  if (page->kind == HA_PAGE_HUGE) {
-    ha_owner_add(&totals.huge_bytes, -(uint64_t)page->block_size);
-  } else {
-    ha_owner_add(&totals.slack_bytes, -(uint64_t)(page->slices * HA_SLICE - page->block_size));
-  }
+  ha_owner_add(&totals.huge_bytes, page->kind == HA_PAGE_HUGE ? -(uint64_t)page->block_size : 0);
 }
 
 static void init_page(struct ha_page *page, size_t block_size, enum ha_page_kind kind) {
@@ -158,39 +150,91 @@ void ha_large_free(struct ha_page *page, void *block) {
   }
 }
 
-bool ha_large_resize(struct ha_page *page, size_t size) {
-  if (page->kind != HA_PAGE_LARGE || size <= HA_MEDIUM_MAX || size > HA_HUGE_MIN) {
-    return false;
-  }
-  size_t block_size = ha_align_up(size, HA_OS_PAGE);
-  if (block_size == page->block_size) {
-    return true;
-  }
-  size_t slices = slices_of(block_size);
-  if (slices < page->slices) {
-    return false; /* shrinking across slices: the caller copies, or keeps the block as it is */
-  }
-  int64_t rate;
-  struct ha_entry *entry = decide(block_size, &rate);
-  ha_lock(HA_RANK_ARENA);
-  size_t old_slices = page->slices;
-  bool fits = slices == old_slices || ha_span_extend_locked(page, slices);
-  ha_unlock(HA_RANK_ARENA);
-  if (!fits) {
-    return false;
-  }
+/* The block has its new size: as if the old one had been freed and a new one allocated. */
+static void change_size_locked(struct ha_page *page, size_t block_size) {
   retire(page);
-  ha_lock(HA_RANK_ARENA);
-  page->slices = (uint32_t)old_slices;
   count_free_locked(page);
-  page->slices = (uint32_t)slices;
   ha_store_relaxed(&page->block_size, block_size);
+  page->slices = (uint32_t)slices_of(block_size);
   page->size_class = (uint16_t)ha_class_of(block_size);
   page->is_zero = false;
   count_alloc_locked(page);
+}
+
+/* Within the slices it has, or into those behind. */
+static bool resize_span(struct ha_page *page, size_t block_size) {
+  size_t slices = slices_of(block_size);
+  ha_lock(HA_RANK_ARENA);
+  bool fits = slices == page->slices || (slices > page->slices && ha_span_extend_locked(page, slices));
+  if (fits) {
+    change_size_locked(page, block_size);
+  }
   ha_unlock(HA_RANK_ARENA);
-  record(page, entry, size, rate);
+  return fits;
+}
+
+static bool cover(const void *start, size_t size) {
+  ha_lock(HA_RANK_ARENA);
+  bool done = ha_page_map_cover(start, size);
+  ha_unlock(HA_RANK_ARENA);
+  return done;
+}
+
+/* A new place for a huge block that cannot grow where it is. NULL if there is none. */
+static char *move_huge(struct ha_page *page, size_t block_size) {
+  char *target = ha_os_map_aligned(block_size, HA_SLICE);
+  if (target == NULL) {
+    return NULL;
+  }
+  if (!cover(target, block_size) || !ha_os_remap(page->start, page->block_size, block_size, target)) {
+    ha_os_unmap(target, block_size);
+    return NULL;
+  }
+  return target;
+}
+
+static bool resize_huge(struct ha_page *page, size_t block_size) {
+  char *old_start = page->start;
+  char *start = old_start;
+  size_t old_size = page->block_size;
+  if (block_size < old_size) {
+    ha_os_unmap(old_start + block_size, old_size - block_size);
+  } else if (!ha_os_remap(old_start, old_size, block_size, NULL)) {
+    start = move_huge(page, block_size);
+  }
+  if (start == NULL) {
+    return false;
+  }
+  ha_lock(HA_RANK_ARENA);
+  if (start != old_start) {
+    ha_page_map_set(old_start, 1, NULL);
+    page->start = start;
+    ha_page_map_set(start, 1, page);
+  }
+  change_size_locked(page, block_size);
+  ha_unlock(HA_RANK_ARENA);
   return true;
+}
+
+void *ha_large_resize(struct ha_page *page, size_t size) {
+  if (size <= HA_MEDIUM_MAX || size > PTRDIFF_MAX - HA_OS_PAGE) {
+    return NULL;
+  }
+  size_t block_size = ha_align_up(size, HA_OS_PAGE);
+  if (page->kind < HA_PAGE_LARGE || is_huge(block_size) != (page->kind == HA_PAGE_HUGE)) {
+    return NULL;
+  }
+  if (block_size == page->block_size) {
+    return page->start;
+  }
+  int64_t rate;
+  struct ha_entry *entry = decide(block_size, &rate);
+  bool done = page->kind == HA_PAGE_HUGE ? resize_huge(page, block_size) : resize_span(page, block_size);
+  if (!done) {
+    return NULL;
+  }
+  record(page, entry, size, rate);
+  return page->start;
 }
 
 struct ha_large_totals ha_large_totals(void) {
@@ -201,6 +245,5 @@ struct ha_large_totals ha_large_totals(void) {
   copy.mallocs = ha_load_relaxed(&totals.mallocs);
   copy.alloc_bytes = ha_load_relaxed(&totals.alloc_bytes);
   copy.huge_bytes = ha_load_relaxed(&totals.huge_bytes);
-  copy.slack_bytes = ha_load_relaxed(&totals.slack_bytes);
   return copy;
 }

@@ -17,17 +17,17 @@ void *ha_large_alloc(size_t size, size_t alignment);
 /* The block of a page of kind LARGE or HUGE. Aborts if `block` is not that block. */
 void ha_large_free(struct ha_page *page, void *block);
 
-/* Makes the block `size` bytes long without moving it; counts as a free and an allocation. False if it
- * cannot. */
-bool ha_large_resize(struct ha_page *page, size_t size);
+/* Makes the block `size` bytes long without copying; counts as a free and an allocation. Blocks of arenas stay where
+ * they are and can only grow, into free slices behind them; huge blocks may move (mremap). Returns where the block is
+ * now, or NULL if it cannot be done: the block is then as it was. */
+void *ha_large_resize(struct ha_page *page, size_t size);
 
 struct ha_large_totals {
   uint64_t mallocs;
   uint64_t frees;
   uint64_t alloc_bytes; /* block sizes, ever */
   uint64_t free_bytes;
-  uint64_t huge_bytes;  /* mapped now outside arenas */
-  uint64_t slack_bytes; /* of live blocks in arenas: span less block, for HeapInuse */
+  uint64_t huge_bytes; /* mapped now outside arenas */
 };
 struct ha_large_totals ha_large_totals(void);
 

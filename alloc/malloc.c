@@ -163,10 +163,14 @@ HA_EXPORT void *realloc(void *block, size_t size) {
     return NULL;
   }
   size_t usable = page->block_size;
-  if (is_good_fit(size, usable) || ha_large_resize(page, size)) {
+  if (is_good_fit(size, usable)) {
     return block;
   }
-  void *moved = ha_malloc(size);
+  void *moved = ha_large_resize(page, size);
+  if (moved != NULL) {
+    return moved;
+  }
+  moved = ha_malloc(size);
   if (moved == NULL) {
     /* A smaller block can always be had: the old one. */
     return size <= usable ? block : NULL;

@@ -196,7 +196,7 @@ static void *fork_in_thread(void *arg) {
   return arg;
 }
 
-TEST_WITHIN(120, several_threads_fork_at_once) {
+TEST_WITHIN(40, several_threads_fork_at_once) {
   pthread_t threads[4];
   hp_rate(512);
   start(churn, 2);

@@ -6,7 +6,8 @@
 #
 # usage: lifetime.sh PROGRAM_WITHOUT_HALLOC PROGRAM_WITH_HALLOC LIBRARY PLUGIN
 set -eu
-bare=$1 linked=$2 library=$3 plugin=$4
+bare=$1 linked=$2 library=$(realpath "$3") plugin=$(realpath "$4")
+unset LD_PRELOAD HALLOC_MEMPROFILERATE
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 printf '%s\n' preinit constructor thread 'thread destructor' plugin atexit destructor >"$work/expected"

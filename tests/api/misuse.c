@@ -59,13 +59,17 @@ TEST(a_sampled_block_freed_twice) {
   }
 }
 
-static void free_all_but_and_twice(void *block) {
+/* Half of the blocks first, so that every page has room before one is empty: the heap keeps one empty page only. */
+static void free_all_and_one_twice(void *block) {
   static void *others[20000];
   for (int i = 0; i < 20000; i++) {
     others[i] = malloc(64);
   }
+  for (int i = 0; i < 20000; i += 2) {
+    free(others[i]);
+  }
   free(block);
-  for (int i = 0; i < 20000; i++) {
+  for (int i = 1; i < 20000; i += 2) {
     free(others[i]);
   }
   free(block);
@@ -73,18 +77,17 @@ static void free_all_but_and_twice(void *block) {
 
 /* The block's page went back to the arena with its last block: the address belongs to nothing any more. */
 TEST(a_small_block_freed_again_after_its_page_is_gone) {
-  static void *fillers[20000];
+  static void *blocks[10000];
   hp_rate(0);
-  for (int i = 0; i < 20000; i++) {
-    fillers[i] = malloc(64);
+  for (int i = 0; i < 10000; i++) {
+    blocks[i] = malloc(64);
   }
-  void *block = fillers[10000];
-  for (int i = 0; i < 20000; i++) {
-    if (i != 10000) {
-      free(fillers[i]);
+  for (int i = 0; i < 10000; i++) {
+    if (i != 5000) {
+      free(blocks[i]);
     }
   }
-  check_line(free_all_but_and_twice, block, "free", NOT_IN_USE);
+  check_line(free_all_and_one_twice, blocks[5000], "free", NOT_IN_USE);
 }
 
 TEST(a_pointer_to_the_stack) {

@@ -35,10 +35,15 @@ begin() {
   trap 'exit 130' INT
   trap 'exit 143' TERM
   export HOME=$work TMPDIR=$work PPROF_TMPDIR=$work PPROF_BINARY_PATH=$work
-  # A copy that every user can read: servers drop privileges.
+  # A copy that every user can read, since servers drop privileges, with the libraries that it loads from its side.
   chmod 711 "$work"
   mkdir "$work/bin"
-  library=$work/libhalloc.so
+  library=$work/lib/libhalloc.so
+  mkdir -m 755 "$work/lib"
+  local companion
+  for companion in "$(dirname "$1")"/libhalloc-*.so.[0-9]; do
+    [[ ! -e $companion ]] || install -m 755 "$companion" "$work/lib"
+  done
   install -m 755 "$1" "$library"
   cd "$work" || exit 2
   require readelf binutils

@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Compares the answers of table.c under glibc with those under halloc, preloaded and linked, line by line.
+# Compares the answers of answers.c under glibc with those under halloc, preloaded and linked, line by line.
 #
-# usage: table.sh PROGRAM_WITHOUT_HALLOC PROGRAM_WITH_HALLOC LIBRARY
+# usage: answers.sh PROGRAM_WITHOUT_HALLOC PROGRAM_WITH_HALLOC LIBRARY
 set -eu
+unset LD_PRELOAD HALLOC_MEMPROFILERATE
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -13,7 +14,7 @@ trap 'rm -rf "$work"' EXIT
 normal() { sed '/^posix_memalign.* ENOMEM /s/ errno .*//' "$1"; }
 
 "$1" >"$work/glibc"
-LD_PRELOAD=$3 "$1" >"$work/preload"
+LD_PRELOAD=$(realpath "$3") "$1" >"$work/preload"
 "$2" >"$work/linked"
 normal "$work/glibc" >"$work/expected"
 failed=0

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Prints how a malloc answers unusual requests, one line each. table.sh runs it under glibc and under halloc and
+ * Prints how a malloc answers unusual requests, one line each. answers.sh runs it under glibc and under halloc and
  * compares: whoever relies on what glibc does gets the same from us.
  */
 #include <errno.h>

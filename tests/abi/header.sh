@@ -1,0 +1,45 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# halloc.h as users of every dialect compile it: without a warning, before and after other headers.
+#
+# usage: header.sh SOURCE_ROOT
+set -u
+root=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed=0
+
+cat >"$work/use.c" <<'END'
+#include <halloc.h>
+#include <halloc.h>
+int use(void);
+int use(void) {
+  struct hp_memstats stats = hp_memstats();
+  return (int)stats.HeapAlloc + hp_write_heap_profile(1) + hp_write_profile("heap", 1, 0) +
+         (int)hp_set_mem_profile_rate(-1) + (int)stats.BySize[HP_SIZE_CLASSES - 1].Size + (int)sizeof HP_VERSION;
+}
+END
+cp "$work/use.c" "$work/use.cc"
+
+# check COMPILER LANGUAGE STANDARD FILE
+check() {
+  name="header_$1_$3"
+  if ! command -v "$1" >/dev/null; then
+    echo "skip $name: no $1"
+  elif "$1" -x "$2" -std="$3" -pedantic-errors -Wall -Wextra -Werror -Wundef -I"$root/include" -c "$work/$4" \
+    -o "$work/out.o" 2>"$work/err"; then
+    echo "ok $name"
+  else
+    echo "FAIL $name: $(head -5 "$work/err")"
+    failed=1
+  fi
+}
+
+for compiler in gcc clang clang-14; do
+  for standard in c99 c11 c17; do check $compiler c $standard use.c; done
+done
+for compiler in g++ clang++ clang++-14; do
+  for standard in c++11 c++17 c++20; do check $compiler c++ $standard use.cc; done
+done
+exit $failed
