@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <mimalloc.h>
+#include <pthread.h>
 
 #include "alloc/page.h"
 #include "base/os.h"
@@ -42,6 +43,9 @@ static char *reserve_arena(size_t wish, size_t *size) {
 
 char *ha_backing_reserve(size_t wish, size_t least, size_t *size) {
   int saved = errno;
+  int cancel_state;
+  /* mimalloc reads files on the way, and the caller holds a lock. */
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
   if (!is_configured) {
     configure();
   }
@@ -57,6 +61,7 @@ char *ha_backing_reserve(size_t wish, size_t least, size_t *size) {
     *size = least;
     start = ha_os_map_aligned(least, HA_SLICE);
   }
+  pthread_setcancelstate(cancel_state, NULL);
   errno = saved;
   return start;
 }

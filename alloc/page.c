@@ -63,7 +63,8 @@ static bool carve(struct ha_page *page) {
   page->carved += count;
   page->pending += count;
   page->held = count;
-  page->is_zero = page->is_fresh;
+  /* Not for pages of samples: they go from thread to thread, and whoever got a block of one cannot look any more. */
+  page->is_zero = page->is_fresh && !page->is_sampled;
   return true;
 }
 

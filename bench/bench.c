@@ -15,7 +15,7 @@
 #include <time.h>
 
 #define BENCH_NS_PER_S UINT64_C(1000000000)
-#define BENCH_QUICK_DIVISOR 2
+#define BENCH_QUICK_DIVISOR 4
 #define BENCH_MOST_THREADS 64
 
 struct worker {

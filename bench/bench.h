@@ -73,6 +73,15 @@ static inline uint64_t bench_random_next(struct bench_random *random) {
   return x * UINT64_C(0x2545f4914f6cdd1d);
 }
 
+/*
+ * Larger blocks take longer to fill: the amount of work given for blocks of up to an OS page, divided by the OS
+ * pages of a block.
+ */
+static inline uint64_t bench_scale(uint64_t amount, size_t size) {
+  uint64_t os_pages = (size + BENCH_OS_PAGE - 1) / BENCH_OS_PAGE;
+  return os_pages > 1 && amount > os_pages ? amount / os_pages : amount;
+}
+
 /* Uniform in [0, limit), limit below 2^32: the high half of a product instead of a division. */
 static inline uint64_t bench_random_below(struct bench_random *random, uint64_t limit) {
   return ((bench_random_next(random) >> 32) * limit) >> 32;

@@ -50,7 +50,6 @@ struct walk {
   uintptr_t *frames;
   uint32_t count;
   uint32_t max;
-  bool in_caller; /* has left halloc's own frames */
 };
 
 static void find_own_code(void) {
@@ -70,16 +69,14 @@ static bool is_own_code(uintptr_t address) {
   return address < end && address >= ha_load_relaxed(&unwinder.own_start);
 }
 
-/* False when the walk should end. */
+/* False when the walk should end. halloc's own frames are left out, also between others: a new-handler that allocates
+ * is called by us. */
 static bool take_frame(struct walk *walk, uintptr_t return_address) {
   if (return_address < LOWEST_CODE_ADDRESS) {
     return false;
   }
-  if (!walk->in_caller) {
-    if (is_own_code(return_address)) {
-      return true;
-    }
-    walk->in_caller = true;
+  if (is_own_code(return_address)) {
+    return true;
   }
   if (walk->count == walk->max) {
     ha_add_relaxed(&unwinder.truncated, 1);
@@ -182,7 +179,6 @@ static void walk_stack(struct walk *walk, uintptr_t frame) {
   do {
     is_there = step_by_frame_pointer(&registers);
   } while (is_there && is_own_code(registers.pc));
-  walk->in_caller = true;
   while (is_there && take_frame(walk, registers.pc)) {
     is_there = by_rules ? step_by_rule(&registers) : step_by_frame_pointer(&registers);
   }
@@ -228,7 +224,7 @@ void ha_unwind_prepare(void) {
 }
 
 HA_NOINLINE uint32_t ha_unwind(uintptr_t *frames, uint32_t max) {
-  struct walk walk = {frames, 0, max, false};
+  struct walk walk = {frames, 0, max};
   int saved = errno;
   if (ha_load_acquire(&unwinder.own_end) == 0) {
     find_own_code();

@@ -8,6 +8,7 @@
 #include "serve/profiles.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -113,6 +114,9 @@ int ha_profile_write(const char *name, int fd, int debug) {
     return -ELIBACC;
   }
   int saved = errno;
+  int cancel_state;
+  /* Reading files and writing are cancellation points: a thread cancelled there would leave with the lock. */
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
   struct ha_blob blob = {NULL, 0};
   ha_lock(HA_RANK_PROFILE);
   struct ha_scratch *scratch = encoders->scratch_new();
@@ -126,6 +130,7 @@ int ha_profile_write(const char *name, int fd, int debug) {
     encoders->scratch_destroy(scratch);
     ha_unlock(HA_RANK_PROFILE);
   }
+  pthread_setcancelstate(cancel_state, NULL);
   errno = saved;
   return error;
 }

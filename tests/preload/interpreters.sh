@@ -23,8 +23,8 @@ perl_works() {
 }
 
 lua_works() {
-  require lua lua5.4 || return
-  run_both lua lua "$here/programs/work.lua"
+  require lua5.4 lua5.4 || return
+  run_both lua lua5.4 "$here/programs/work.lua"
   expect_same lua
   expect_profiles lua 1 'lua_|luaL_'
 }

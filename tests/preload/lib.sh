@@ -146,7 +146,7 @@ expect_same() {
 
 first_difference() {
   if [[ $1 == *status ]]; then
-    echo "$(cat "$1") became $(cat "$2"); $(tail -n 1 "${2%status}err")"
+    echo "$(cat "$1") became $(cat "$2"): $(tail -qn 1 "${2%status}out" "${2%status}err" | cut -c 1-200 | tr '\n' ' ')"
   else
     diff -a "$1" "$2" | sed -n '2p;3q' | cut -c 1-200
   fi
@@ -227,36 +227,28 @@ expect_profiles() {
   expect_valid "${name}_profiles" "$pattern" "${files[@]}" && ok "${name}_profiles"
 }
 
-# expect_valid NAME PATTERN FILE...
+# expect_valid NAME PATTERN FILE...: every problem is reported, since each is another one's break.
 expect_valid() {
-  local name=$1 pattern=$2
+  local name=$1 pattern=$2 largest own before=$failed
   shift 2
-  if ! "$python" "$here/read_profile.py" --names "$@" >"$work/totals" 2>"$work/totals.err"; then
+  failed=0
+  "$python" "$here/read_profile.py" --names "$@" >"$work/totals" 2>"$work/totals.err" ||
     fail "$name" "$(head -n 1 "$work/totals.err")"
-    return 1
-  fi
   # pprof's own symbolization, on the largest file: it must get along with the names that are there.
-  local largest
   # shellcheck disable=SC2012
   largest=$(ls -S "$@" | head -n 1)
   if ! run_pprof -top "$largest" || [[ $(grep -c 'flat%' "$work/pprof.out") -ne 1 ]]; then
     fail "$name" "go tool pprof -top: $(head -n 1 "$work/pprof.err")"
-    return 1
   fi
   if ! run_pprof -raw -symbolize=none "$@" || grep -qiE 'error|fetched [0-9]+ source' "$work/pprof.err"; then
     fail "$name" "go tool pprof -raw: $(grep -iE -m 1 'error|fetched' "$work/pprof.err")"
-    return 1
   fi
-  local own
   own=$(grep -aE -m 1 'libhalloc|M=[0-9]+ (ha|hp)_' "$work/pprof.out")
-  if [[ -n $own ]]; then
-    fail "$name" "a frame of the library: $own"
-    return 1
-  fi
-  if ! grep -qaE "M=[0-9]+ ($pattern)" "$work/pprof.out"; then
-    fail "$name" "no function name matches $pattern"
-    return 1
-  fi
+  [[ -z $own ]] || fail "$name" "a frame of the library: $own"
+  grep -qaE "M=[0-9]+ ($pattern)" "$work/pprof.out" || fail "$name" "no function name matches $pattern"
+  local status=$failed
+  failed=$((failed | before))
+  return "$status"
 }
 
 run_pprof() {

@@ -23,8 +23,8 @@ choose_user() {
 find_programs() {
   local directory
   for directory in /usr/lib/postgresql/*/bin; do PATH=$directory:$PATH; done
-  require initdb postgresql && require postgres postgresql && require psql postgresql-client &&
-    require pgbench postgresql-contrib && require setpriv util-linux
+  require initdb postgresql && require postgres postgresql && require psql postgresql &&
+    require pgbench postgresql && require setpriv util-linux
 }
 
 query() {
@@ -48,8 +48,8 @@ life() {
   cd "$directory" || return 1
   timeout 60 "${as_postgres[@]}" env "${settings[@]}" initdb -D data -U postgres -A trust -E UTF8 --locale=C -N \
     >initdb.log 2>&1 || return 1
-  start_server "$directory/log" "${as_postgres[@]}" env "${settings[@]}" postgres -D data -k "$directory/socket" \
-    -p "$port" -c listen_addresses= -c fsync=off -c shared_buffers=16MB -c max_parallel_workers_per_gather=2
+  start_server "$directory/log" "${as_postgres[@]}" postgres -D data -k "$directory/socket" -p "$port" \
+    -c listen_addresses= -c fsync=off -c shared_buffers=16MB -c max_parallel_workers_per_gather=2
   wait_for 30 is_up || return 1
   timeout 60 "${as_postgres[@]}" env "${settings[@]}" pgbench -h "$directory/socket" -p "$port" -U postgres -q -i \
     -s $scale postgres >pgbench.log 2>&1 || return 1
