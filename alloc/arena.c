@@ -235,9 +235,17 @@ static bool split_off(struct ha_page *span, size_t from, size_t slices) {
 }
 
 struct ha_page *ha_span_alloc_locked(size_t slices, size_t alignment) {
+  struct ha_page *span = ha_span_reuse_locked(slices, alignment);
+  if (span == NULL && add_arena(slices, alignment)) {
+    span = ha_span_reuse_locked(slices, alignment);
+  }
+  return span;
+}
+
+struct ha_page *ha_span_reuse_locked(size_t slices, size_t alignment) {
   ha_lock_assert_held(HA_RANK_ARENA);
   struct ha_page *span = find_fit(slices, alignment);
-  if (span == NULL && (!add_arena(slices, alignment) || (span = find_fit(slices, alignment)) == NULL)) {
+  if (span == NULL) {
     return NULL;
   }
   size_t lead = lead_of(span, slices, alignment);

@@ -23,6 +23,9 @@
  * is HA_PAGE_UNUSED still, and slots are set only for the first slice. NULL with no memory. */
 struct ha_page *ha_span_alloc_locked(size_t slices, size_t alignment);
 
+/* The same from the arenas there are, without asking the kernel for more. */
+struct ha_page *ha_span_reuse_locked(size_t slices, size_t alignment);
+
 /* Returns a span; its slots may still be set. */
 void ha_span_free_locked(struct ha_page *span);
 

@@ -4,8 +4,7 @@
  *
  * Before the fork every lock is taken in rank order, so nothing they protect is in the middle of a change. glibc's
  * own fork takes stdio's list lock after these handlers; a thread that holds that lock may be waiting for memory,
- * hence for our locks. So stdio's lock is taken first here (it is recursive). In the child glibc has already reset
- * it. Pages of threads that do not exist in the child stay as they are: their blocks can be freed, but what those
+ * hence for our locks. So stdio's lock is taken first here (it is recursive), and made new in the child. Pages of threads that do not exist in the child stay as they are: their blocks can be freed, but what those
  * threads had free is not used again there.
  */
 #include <pthread.h>
@@ -17,6 +16,7 @@
 /* Exported by glibc for this purpose (GLIBC_2.2.5), declared nowhere. */
 extern void _IO_list_lock(void);
 extern void _IO_list_unlock(void);
+extern void _IO_list_resetlock(void);
 
 static void before_fork(void) {
   _IO_list_lock();
@@ -29,6 +29,8 @@ static void after_fork_in_parent(void) {
 }
 
 static void after_fork_in_child(void) {
+  /* glibc has done it only if the parent had threads; held by us it would stay held for ever. */
+  _IO_list_resetlock();
   ha_locks_after_fork_in_child();
   ha_heap_after_fork_in_child();
 }

@@ -126,6 +126,12 @@ static void take_woken(struct ha_heap *heap) {
   }
 }
 
+void ha_heap_tend(struct ha_heap *heap) {
+  if (ha_load_relaxed(&heap->woken) != NULL) {
+    take_woken(heap);
+  }
+}
+
 void ha_heap_adopt(struct ha_heap *heap, struct ha_page *page) {
   page->is_full = false;
   set_aside(heap, page);
@@ -219,9 +225,7 @@ static struct ha_page *take_new(struct ha_heap *heap, unsigned size_class) {
 
 /* Makes a page with blocks on its alloc list current. NULL without memory. */
 static struct ha_page *refill(struct ha_heap *heap, unsigned size_class) {
-  if (ha_load_relaxed(&heap->woken) != NULL) {
-    take_woken(heap);
-  }
+  ha_heap_tend(heap);
   struct ha_page *page = heap->current[size_class];
   if (page != &ha_empty_page) {
     do {

@@ -75,6 +75,9 @@ void ha_heap_adopt(struct ha_heap *heap, struct ha_page *page);
 /* Queues a page with QUEUED set for its owner; false if the heap is closed. Any thread. */
 bool ha_heap_wake(struct ha_heap *heap, struct ha_page *page);
 
+/* Deals with the pages that other threads queued, if there are any. Owner. */
+void ha_heap_tend(struct ha_heap *heap);
+
 /* Takes back all credit and draws all countdowns with the current rate. Owner. */
 void ha_heap_redraw(struct ha_heap *heap);
 

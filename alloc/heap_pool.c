@@ -87,7 +87,7 @@ struct ha_heap *ha_heap_borrow(void) {
   return borrow_slow();
 }
 
-void ha_heap_return(struct ha_heap *heap) {
+static void put_back(struct ha_heap *heap) {
   for (int i = 0; i < POOL_SLOTS; i++) {
     struct ha_heap *none = NULL;
     if (ha_load_relaxed(&pool[i]) == NULL && ha_cas_strong_acq_rel(&pool[i], &none, heap)) {
@@ -98,6 +98,33 @@ void ha_heap_return(struct ha_heap *heap) {
   heap->next_unused = pool_surplus;
   pool_surplus = heap;
   ha_unlock(HA_RANK_HEAPS);
+}
+
+void ha_heap_return(struct ha_heap *heap) {
+  put_back(heap);
+  ha_heap_tend_pooled(heap);
+}
+
+/* Takes this heap if it lies in a slot. */
+static bool take(struct ha_heap *heap) {
+  for (int i = 0; i < POOL_SLOTS; i++) {
+    struct ha_heap *wanted = heap;
+    if (ha_load_relaxed(&pool[i]) == heap && ha_cas_strong_acq_rel(&pool[i], &wanted, NULL)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void ha_heap_tend_pooled(struct ha_heap *heap) {
+  /* Orders "a page was queued" before "is the heap in the pool?" here, and "the heap is in the pool" before "was a
+   * page queued?" in the thread that returns it: one of the two sees both. */
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  while (ha_load_relaxed(&heap->woken) != NULL && take(heap)) {
+    ha_heap_tend(heap);
+    put_back(heap);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  }
 }
 
 struct ha_heap *ha_heap_first(void) {

@@ -24,6 +24,10 @@ void ha_heap_retire(struct ha_heap *heap);
 struct ha_heap *ha_heap_borrow(void);
 void ha_heap_return(struct ha_heap *heap);
 
+/* A page was queued for a heap of the pool. If nobody holds the heap now, the caller deals with its queue, so that
+ * empty pages of samples do not wait for the next sample. */
+void ha_heap_tend_pooled(struct ha_heap *heap);
+
 /* Every heap that ever was, through next. */
 struct ha_heap *ha_heap_first(void);
 

@@ -81,9 +81,11 @@ static void init_page(struct ha_page *page, size_t block_size, enum ha_page_kind
   count_alloc_locked(page);
 }
 
-static struct ha_page *alloc_span(size_t block_size, size_t alignment) {
+static struct ha_page *alloc_span(size_t block_size, size_t alignment, bool may_grow) {
   ha_lock(HA_RANK_ARENA);
-  struct ha_page *page = ha_span_alloc_locked(slices_of(block_size), alignment);
+  size_t slices = slices_of(block_size);
+  struct ha_page *page =
+      may_grow ? ha_span_alloc_locked(slices, alignment) : ha_span_reuse_locked(slices, alignment);
   if (page != NULL) {
     init_page(page, block_size, HA_PAGE_LARGE);
   }
@@ -120,8 +122,12 @@ void *ha_large_alloc(size_t size, size_t alignment) {
   alignment = alignment < HA_SLICE ? HA_SLICE : alignment;
   int64_t rate;
   struct ha_entry *entry = decide(block_size, &rate);
-  struct ha_page *page =
-      is_huge(block_size) ? alloc_huge(block_size, alignment) : alloc_span(block_size, alignment);
+  bool huge = is_huge(block_size);
+  struct ha_page *page = huge ? alloc_huge(block_size, alignment) : NULL;
+  if (page == NULL) {
+    /* Also huge blocks when the kernel maps no more, if an arena has the room. */
+    page = alloc_span(block_size, alignment, !huge);
+  }
   if (page == NULL) {
     return NULL;
   }

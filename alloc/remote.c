@@ -8,7 +8,7 @@
 #include "alloc/remote.h"
 
 #include "alloc/abandoned.h"
-#include "alloc/heap.h"
+#include "alloc/heap_pool.h"
 
 #define COUNT_ONE ((uint64_t)1 << 48)
 #define COUNT_MASK ((uint64_t)0xffff << 48)
@@ -45,6 +45,9 @@ void ha_remote_hand_over(struct ha_page *page) {
   for (;;) {
     struct ha_heap *heap = ha_load_acquire(&page->heap);
     if (heap == NULL ? ha_abandoned_claim(page) : ha_heap_wake(heap, page)) {
+      if (heap != NULL && heap->is_borrowed) {
+        ha_heap_tend_pooled(heap);
+      }
       return;
     }
     if (heap != NULL) {

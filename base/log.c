@@ -95,7 +95,7 @@ size_t ha_vformat(char *out, size_t size, const char *format, va_list args) {
   va_list rest;
   va_copy(rest, args);
   for (; *format != '\0'; format++) {
-    if (*format != '%') {
+    if (*format != '%' || format[1] == '\0') {
       put(&cursor, *format);
       continue;
     }

@@ -25,7 +25,7 @@ uint64_t ha_random_next(struct ha_random *random);
 /* A draw from the exponential distribution with mean 1; always > 0. Resolution 2^-53. */
 double ha_random_exponential(struct ha_random *random);
 
-/* Natural logarithm of x > 0; relative error below 1e-13. */
+/* Natural logarithm of a normal x > 0; relative error below 1e-13. */
 double ha_log_natural(double x);
 
 /* 1 - exp(-x) for x >= 0; relative error below 1e-13. */

@@ -15,6 +15,11 @@ packages_of_row() {
   case $1 in
     redis) echo redis-server redis-tools ;;
     gcc) echo gcc ;;
+    gxx) echo g++ ;;
+    sqlite) echo sqlite3 ;;
+    lua) echo lua5.4 ;;
+    perl) echo perl ;;
+    rocksdb) echo rocksdb-tools ;;
   esac
 }
 
@@ -23,6 +28,7 @@ wanted_packages() {
   for item in "${allocators[@]}"; do package_of_allocator "$item"; done
   for item in "${selected_rows[@]}"; do packages_of_row "$item" | tr ' ' '\n'; done
   command -v python3 >/dev/null || echo python3
+  if $is_counting; then echo valgrind; fi
 }
 
 package_version() {
@@ -44,16 +50,6 @@ install_packages() {
   fi
 }
 
-build_programs() {
-  if [[ -x $root/scripts/build ]]; then
-    "$root/scripts/build" >&2
-  else
-    [[ -d $build ]] || meson setup "$build" "$root" >&2
-    ninja -C "$build" >&2
-  fi
-  [[ -x $measure ]] || die "no benchmark programs in $programs: meson configure $build -Dbench=true"
-}
-
 present=()
 missing_allocators=()
 library=''
@@ -61,6 +57,12 @@ settings=()
 
 find_library() {
   /sbin/ldconfig -p | awk -v name="$1" '$1 == name && !seen++ { print $NF }'
+}
+
+# choose_halloc RATE
+choose_halloc() {
+  library=$build/libhalloc.so
+  settings=("HALLOC_MEMPROFILERATE=$1")
 }
 
 # Sets `library` to the file that is preloaded, and `settings` to what the allocator finds in its environment.
@@ -81,14 +83,10 @@ choose_allocator() {
       settings=(TCMALLOC_SAMPLE_PARAMETER=524288)
       ;;
     wrapper) library=$programs/libmi_wrapper.so ;;
-    halloc)
-      library=$build/libhalloc.so
-      settings=(HALLOC_MEMPROFILERATE=524288)
-      ;;
-    halloc-0)
-      library=$build/libhalloc.so
-      settings=(HALLOC_MEMPROFILERATE=0)
-      ;;
+    halloc) choose_halloc 524288 ;;
+    halloc-0) choose_halloc 0 ;;
+    halloc-16k) choose_halloc 16384 ;;
+    halloc-1) choose_halloc 1 ;;
   esac
   settings=("LD_PRELOAD=$library" "${settings[@]}")
 }

@@ -3,7 +3,8 @@
 # What a report says about the machine and the versions.
 
 print_missing() {
-  ((${#missing_allocators[@]} == 0)) || printf 'not measured: %s\n' "${missing_allocators[@]}"
+  local what
+  for what in "${missing_allocators[@]}" "${missing_rows[@]}"; do printf 'not measured: %s\n' "$what"; done
 }
 
 print_preloads() {
@@ -17,7 +18,8 @@ print_preloads() {
 
 print_packages() {
   local package
-  for package in libc6 libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4 libgoogle-perftools4 redis-server; do
+  for package in libc6 libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4 libgoogle-perftools4 redis-server \
+    sqlite3 lua5.4 perl g++ rocksdb-tools postgresql; do
     printf 'package: %s %s\n' "$package" "$(package_version "$package" | grep . || echo 'not installed')"
   done
 }

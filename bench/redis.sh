@@ -2,6 +2,13 @@
 # shellcheck shell=bash disable=SC2154 # sourced by scripts/bench, which sets the variables
 # The row of redis-server.
 
+readonly redis_requests=200000 quick_redis_requests=30000
+readonly redis_tests=set,get,incr,lpush,rpush,lpop,sadd,hset,zadd,spop,mset
+readonly redis_key_count=100000 redis_value_bytes=128 redis_pipeline=16 redis_clients=20
+readonly ping_limit_s=2
+
+server_pid=''
+
 free_port() {
   "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
@@ -16,10 +23,10 @@ start_redis() {
   env "${settings[@]}" redis-server --save '' --appendonly no --port "$port" --bind 127.0.0.1 \
     --dir "$scratch/redis" --daemonize no >"$scratch/redis/log" 2>"$scratch/err" &
   server_pid=$!
-  for ((try = 0; try < redis_wait_tries; try++)); do
+  for ((try = 0; try < start_tries; try++)); do
     kill -0 "$server_pid" 2>/dev/null || return 1
     if redis_answers "$port"; then return 0; fi
-    sleep "$redis_wait_s"
+    sleep "$start_wait_s"
   done
   return 1
 }
@@ -28,9 +35,9 @@ stop_redis() {
   [[ -n $server_pid ]] || return 0
   kill "$server_pid" 2>/dev/null || true
   local try
-  for ((try = 0; try < redis_wait_tries; try++)); do
+  for ((try = 0; try < start_tries; try++)); do
     kill -0 "$server_pid" 2>/dev/null || break
-    sleep "$redis_wait_s"
+    sleep "$start_wait_s"
   done
   kill -KILL "$server_pid" 2>/dev/null || true
   wait "$server_pid" 2>/dev/null || true

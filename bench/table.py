@@ -1,61 +1,23 @@
 # SPDX-License-Identifier: MIT
 """Prints the tables of a benchmark run in Markdown that also lines up as plain text.
 
-    table.py bench.csv ALLOCATOR...
+    table.py DIR ALLOCATOR...                  from DIR/bench.csv and DIR/figures.csv; writes DIR/bench.svg
+    table.py --instructions DIR ALLOCATOR...   from DIR/instructions.csv
 
-A time is the smallest of the rounds: what disturbs a run can only lengthen it. A peak of memory is the
-median. The time of a micro row is wall time per operation; that of a program row is processor time, as the
-rest of the machine touches it less. The allocators are the columns; one that finished no run of a row has a
-dash there.
+The allocators are the columns; one that finished no run of a row has a dash there. results.py says what the
+figures are.
 """
 import csv
-import math
-import statistics
+import os
 import sys
 
-BASE = "mimalloc"
-SUBJECTS = ("halloc", "halloc-0")
-TIME_COLUMN = {"micro": "ns_per_op", "program": "cpu_ns_per_op"}
+from chart import write_chart
+from results import BASE, SUBJECTS, Figures, Results, geometric_mean, ratio
+from summary import print_summary
+
 TIME_UNITS = (("s", 1e9), ("ms", 1e6), ("us", 1e3), ("ns", 1))
 MIB = 1 << 20
 ABSENT = "-"
-
-
-class Results:
-    """The samples of each (row, allocator); rows in the order of their first appearance."""
-
-    def __init__(self, path, allocators):
-        self.kinds = {}
-        self.allocators = allocators
-        self.times = {}
-        self.peaks = {}
-        with open(path, newline="", encoding="ascii") as file:
-            for line in csv.DictReader(file):
-                self.add(line)
-
-    def add(self, line):
-        row, allocator, kind = line["row"], line["allocator"], line["kind"]
-        self.kinds.setdefault(row, kind)
-        self.times.setdefault((row, allocator), []).append(float(line[TIME_COLUMN[kind]]))
-        self.peaks.setdefault((row, allocator), []).append(float(line["peak_rss_bytes"]))
-
-    def rows(self, kind=None):
-        return [row for row in self.kinds if kind in (None, self.kinds[row])]
-
-    def time(self, row, allocator):
-        """The figure that is compared, or None when nothing was measured."""
-        samples = self.times.get((row, allocator))
-        return min(samples) if samples else None
-
-    def peak(self, row, allocator):
-        samples = self.peaks.get((row, allocator))
-        return statistics.median(samples) if samples else None
-
-    def spread(self, row, allocator):
-        """By how much the median round was slower than the fastest."""
-        samples = self.times.get((row, allocator), [])
-        is_known = len(samples) > 1 and min(samples) > 0
-        return statistics.median(samples) / min(samples) - 1 if is_known else None
 
 
 def format_time(ns):
@@ -73,15 +35,6 @@ def format_with(form, value):
 
 def format_ratio(value):
     return format_with("{:.2f}".format, value)
-
-
-def geometric_mean(values):
-    known = [value for value in values if value]
-    return math.exp(statistics.fmean(map(math.log, known))) if known else None
-
-
-def ratio(value, base):
-    return value / base if value is not None and base else None
 
 
 def print_table(title, note, head, body):
@@ -122,7 +75,7 @@ def print_ratios(results, title, note, columns, ratio_of):
 
 def print_against_base(results, what, value_of):
     title = f"{what} relative to {BASE}"
-    columns = [name for name in results.allocators if name != BASE]
+    columns = [name for name in results.compared() if name != BASE]
     if BASE not in results.allocators or not columns:
         reason = f"{BASE} was not measured" if columns else "nothing else was measured"
         print(f"### {title}\n\nNothing to compare: {reason}.\n")
@@ -133,18 +86,41 @@ def print_against_base(results, what, value_of):
 
 
 def print_against_peers(results, subject, what, value_of):
-    columns = [name for name in results.allocators if name not in SUBJECTS]
-    if subject in results.allocators and columns:
+    columns = [name for name in results.compared() if name not in SUBJECTS]
+    if subject in results.compared() and columns:
         title = f"{what} of {subject} relative to each peer"
         note = f"{subject} divided by the peer of the column; below 1.00 is better than the peer."
         print_ratios(results, title, note, columns,
                      lambda row, name: ratio(value_of(row, subject), value_of(row, name)))
 
 
-def main():
-    results = Results(sys.argv[1], sys.argv[2:])
-    if not results.rows():
-        sys.exit("table.py: no run finished, there is nothing to show")
+def print_instructions(path, allocators):
+    counts, rows = {}, {}
+    with open(path, newline="", encoding="ascii") as file:
+        for line in csv.DictReader(file):
+            rows[line["row"]] = None
+            counts[line["row"], line["allocator"]] = line["instructions_per_op"]
+    body = [[row] + [counts.get((row, name), ABSENT) for name in allocators] for row in rows]
+    print_table("Instructions of one operation",
+                "User-space instructions outside the benchmark program itself; start-up cancels.",
+                ["row", *allocators], body)
+
+
+def print_figures(figures, allocators):
+    rows = (("startup", "start-up of /bin/true", format_time),
+            ("thread_rss", "thread with 1000 blocks, KiB", lambda value: f"{value / 1024:.1f}"),
+            ("thread_drift", "10,000 threads in turn, KiB", lambda value: f"{value / 1024:.0f}"))
+    body = []
+    for figure, label, form in rows:
+        values = [figures.value(figure, name) for name in allocators]
+        if any(value is not None for value in values):
+            body.append([label] + [format_with(form, value) for value in values])
+    if body:
+        print_table("Start-up and threads", "Start-up: shortest of all runs. Memory: growth, median of the rounds.",
+                    ["figure", *allocators], body)
+
+
+def print_times(results, directory):
     for what, value_of in (("Time", results.time), ("Peak memory", results.peak)):
         print_against_base(results, what, value_of)
         for subject in SUBJECTS:
@@ -157,6 +133,24 @@ def main():
                  "{:.1%}".format, results.spread)
     print_values(results, "Peak memory, MiB", "Median of the rounds of the largest resident size.",
                  lambda value: f"{value / MIB:.1f}", results.peak)
+    write_chart(results, os.path.join(directory, "bench.svg"))
+
+
+def main():
+    arguments = sys.argv[1:]
+    if arguments[0] == "--instructions":
+        print_instructions(os.path.join(arguments[1], "instructions.csv"), arguments[2:])
+        return
+    directory, allocators = arguments[0], arguments[1:]
+    results = Results(os.path.join(directory, "bench.csv"), allocators)
+    figures = Figures(os.path.join(directory, "figures.csv"))
+    if not results.rows() and not figures.samples:
+        sys.exit("table.py: no run finished, there is nothing to show")
+    if results.rows():
+        print_times(results, directory)
+    plain = [name for name in allocators if name not in ("halloc-1", "halloc-16k")]
+    print_figures(figures, plain)
+    print_summary(results, figures)
 
 
 main()

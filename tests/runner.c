@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * main() of every test program. Each test is forked into a process group of its own with an alarm set, so that a
- * crash, a hang or a stray child of one test cannot touch the next.
+ * main() of every test program. Each test is forked into a process group of its own with an alarm set, so
+ * that a crash, a hang or a stray child of one test cannot touch the next.
  */
 #include <signal.h>
 #include <stdarg.h>
@@ -82,7 +82,8 @@ static void show(char *out, size_t size, struct test_value value) {
   }
 }
 
-void test_fail_eq(const char *file, int line, const char *what, struct test_value actual, struct test_value expected) {
+void test_fail_eq(const char *file, int line, const char *what, struct test_value actual,
+                  struct test_value expected) {
   char left[64];
   char right[64];
   show(left, sizeof left, actual);

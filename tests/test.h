@@ -4,10 +4,10 @@
  *
  *   TEST(same_frames_give_same_stack) { CHECK(a == b, "%p is not %p", a, b); }
  *
- * A program made of tests and runner.c runs them all, or those named on its command line; --list prints the names.
- * Output is one line per test: `ok NAME`, `skip NAME: reason`, or `FAIL NAME: file:line: reason`; exit 1 when any
- * failed. A failed CHECK ends the test. Nothing here allocates or uses stdio streams, so tests of an allocator can
- * run at any point of its life, and with any allocator or none of ours.
+ * A program made of tests and runner.c runs them all, or those named on its command line; --list prints the
+ * names. Output is one line per test: `ok NAME`, `skip NAME: reason`, or `FAIL NAME: file:line: reason`; exit
+ * 1 when any failed. A failed CHECK ends the test. Nothing here allocates or uses stdio streams, so tests of
+ * an allocator can run at any point of its life, and with any allocator or none of ours.
  */
 #ifndef TESTS_TEST_H
 #define TESTS_TEST_H
@@ -39,10 +39,10 @@ struct test_case {
 
 #define TEST(function) TEST_WITHIN(TEST_SECONDS_DEFAULT, function)
 
-/* Ends the test as failed; usable from every thread of it. In a child that a test forked it ends the child, whose
- * parent should look at its status (test_wait_ok). */
-__attribute__((noreturn, cold, format(printf, 3, 4))) void test_fail(const char *file, int line, const char *format,
-                                                                     ...);
+/* Ends the test as failed; usable from every thread of it. In a child that a test forked it ends the child,
+ * whose parent should look at its status (test_wait_ok). */
+__attribute__((noreturn, cold, format(printf, 3, 4))) void test_fail(const char *file, int line,
+                                                                     const char *format, ...);
 
 /* Ends the test as skipped. */
 __attribute__((noreturn, cold, format(printf, 1, 2))) void test_skip(const char *format, ...);
@@ -83,11 +83,22 @@ static inline struct test_value test_double(double value) {
 }
 
 #define TEST_VALUE(x)                                                                                        \
-  _Generic((x), _Bool: test_unsigned, char: test_signed, signed char: test_signed, short: test_signed,       \
-           int: test_signed, long: test_signed, long long: test_signed, unsigned char: test_unsigned,        \
-           unsigned short: test_unsigned, unsigned: test_unsigned, unsigned long: test_unsigned,             \
-           unsigned long long: test_unsigned, float: test_double, double: test_double,                       \
-           default: test_pointer)(x)
+  _Generic((x), _Bool                                                                                        \
+           : test_unsigned, char                                                                             \
+           : test_signed, signed char                                                                        \
+           : test_signed, short                                                                              \
+           : test_signed, int                                                                                \
+           : test_signed, long                                                                               \
+           : test_signed, long long                                                                          \
+           : test_signed, unsigned char                                                                      \
+           : test_unsigned, unsigned short                                                                   \
+           : test_unsigned, unsigned                                                                         \
+           : test_unsigned, unsigned long                                                                    \
+           : test_unsigned, unsigned long long                                                               \
+           : test_unsigned, float                                                                            \
+           : test_double, double                                                                             \
+           : test_double, default                                                                            \
+           : test_pointer)(x)
 
 __attribute__((noreturn, cold)) void test_fail_eq(const char *file, int line, const char *what,
                                                   struct test_value actual, struct test_value expected);
@@ -114,7 +125,8 @@ __attribute__((noreturn, cold)) void test_fail_eq(const char *file, int line, co
 void test_wait_ok(const char *file, int line, int pid);
 #define CHECK_CHILD(pid) test_wait_ok(__FILE__, __LINE__, (pid))
 
-/* Runs a function in a child with its standard error captured. Returns the wait status; the text is cut at `size`. */
+/* Runs a function in a child with its standard error captured. Returns the wait status; the text is cut at
+ * `size`. */
 int test_capture(void (*run)(void *arg), void *arg, char *text, size_t size);
 
 /* Fails unless the function aborts and its standard error is exactly this text. */

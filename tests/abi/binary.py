@@ -3,9 +3,9 @@
 """
 Looks at the built library as ld.so and linkers see it.
 
-What could break a user here: an allocation function of libc's that slips past us (two heaps in one process), a
-private name that shadows the program's, a library that cannot be loaded late or under hardening, exceptions that
-pass through the wrong unwinder.
+What could break a user here: an allocation function of libc's that slips past us (two heaps in one process),
+a private name that shadows the program's, a library that cannot be loaded late or under hardening, exceptions
+that pass through the wrong unwinder.
 
 usage: binary.py LIBRARY SOURCE_ROOT BUILD_ROOT MIMALLOC_LIBRARY
 """
@@ -37,7 +37,8 @@ def exported(library):
 
 def differences(actual, expected):
     more, less = sorted(actual - expected), sorted(expected - actual)
-    return "; ".join(filter(None, [more and f"unexpected: {' '.join(more)}", less and f"missing: {' '.join(less)}"]))
+    parts = [more and f"unexpected: {' '.join(more)}", less and f"missing: {' '.join(less)}"]
+    return "; ".join(filter(None, parts))
 
 
 def check_symbols():
@@ -54,7 +55,8 @@ def check_symbols():
         text = re.sub(r"/\*.*?\*/", "", file.read(), flags=re.S)
     inline = set(re.findall(r"static inline [^;{]*?(hp_\w+)\(", text))
     declared = set(re.findall(r"\b(hp_\w+)\s*\(", text)) - inline
-    check("the_header_declares_what_is_exported", differences({n for n in names if n.startswith("hp_")}, declared))
+    ours = {name for name in names if name.startswith("hp_")}
+    check("the_header_declares_what_is_exported", differences(ours, declared))
     if os.path.exists(MIMALLOC):
         theirs = {n for n in exported(MIMALLOC)[0] if not re.match(r"_?mi_", n)}
         check("nothing_that_mimalloc_replaces_is_left_out", " ".join(sorted(theirs - names)))
@@ -78,7 +80,8 @@ def check_dynamic():
     relocations = run("readelf", "-rW", LIBRARY)
     dynamic_tls = re.findall(r"R_\w*(?:DTPMOD|DTPREL|TLSDESC)\w*", relocations)
     check("thread_local_storage_is_initial_exec", " ".join(sorted(set(dynamic_tls))))
-    check("no_other_unwinder_comes_before_libgccs", unwinder_problem(re.findall(r"NEEDED.*\[(.*)\]", dynamic)))
+    needed = re.findall(r"NEEDED.*\[(.*)\]", dynamic)
+    check("no_other_unwinder_comes_before_libgccs", unwinder_problem(needed))
 
 
 def unwinder_problem(needed):
@@ -106,7 +109,8 @@ def check_pkg_config():
         return
     with open(f"{ROOT}/include/halloc.h") as file:
         version = re.search(r'HP_VERSION "(.*)"', file.read()).group(1)
-    same = subprocess.run(["pkg-config", f"--exact-version={version}", "halloc"], env=environment).returncode == 0
+    query = ["pkg-config", f"--exact-version={version}", "halloc"]
+    same = subprocess.run(query, env=environment).returncode == 0
     problem = "" if "-lhalloc" in flags.split() else f"flags are {flags}"
     check("pkg_config", problem or ("" if same else f"its version is not the header's, {version}"))
 

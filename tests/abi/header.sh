@@ -17,7 +17,8 @@ int use(void);
 int use(void) {
   struct hp_memstats stats = hp_memstats();
   return (int)stats.HeapAlloc + hp_write_heap_profile(1) + hp_write_profile("heap", 1, 0) +
-         (int)hp_set_mem_profile_rate(-1) + (int)stats.BySize[HP_SIZE_CLASSES - 1].Size + (int)sizeof HP_VERSION;
+         (int)hp_set_mem_profile_rate(-1) +
+         (int)stats.BySize[HP_SIZE_CLASSES - 1].Size + (int)sizeof HP_VERSION;
 }
 END
 cp "$work/use.c" "$work/use.cc"

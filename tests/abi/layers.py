@@ -3,8 +3,8 @@
 """
 Holds the code to the table of layers in docs/architecture.md.
 
-What could break a user here: a profiler that calls the malloc it watches (a deadlock in the making), and releases
-that take ever longer because everything depends on everything.
+What could break a user here: a profiler that calls the malloc it watches (a deadlock in the making), and
+releases that take ever longer because everything depends on everything.
 
 usage: layers.py SOURCE_ROOT BUILD_ROOT
 """
@@ -105,8 +105,8 @@ def check_foreign():
 
 def symbols(folder, option):
     archive = f"{BUILD}/{folder}/libha_{folder}.a"
-    lines = subprocess.run(["nm", option, archive], check=True, capture_output=True, text=True).stdout.splitlines()
-    names = {line.split()[-1] for line in lines if line and not line.endswith(":")}
+    output = subprocess.run(["nm", option, archive], check=True, capture_output=True, text=True).stdout
+    names = {line.split()[-1] for line in output.splitlines() if line and not line.endswith(":")}
     return {name for name in names if re.match(r"h[ap]_", name)}
 
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Prints how a malloc answers unusual requests, one line each. answers.sh runs it under glibc and under halloc and
- * compares: whoever relies on what glibc does gets the same from us.
+ * Prints how a malloc answers unusual requests, one line each. answers.sh runs it under glibc and under
+ * halloc and compares: whoever relies on what glibc does gets the same from us.
  */
 #include <errno.h>
 #include <malloc.h>
@@ -10,10 +10,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const size_t sizes[] = {0, 1, 16, 4096, 200000, (size_t)1 << 46, (size_t)1 << 62, (size_t)PTRDIFF_MAX - 4096,
-                               PTRDIFF_MAX, (size_t)PTRDIFF_MAX + 1, SIZE_MAX - 4096, SIZE_MAX - 16, SIZE_MAX};
-static const size_t alignments[] = {0, 1, 3, 8, 16, 24, 64, 4096, 65536, (size_t)1 << 62, (size_t)1 << 63,
-                                    ((size_t)1 << 63) + 1, SIZE_MAX};
+static const size_t sizes[] = {0,
+                               1,
+                               16,
+                               4096,
+                               200000,
+                               (size_t)1 << 46,
+                               (size_t)1 << 62,
+                               (size_t)PTRDIFF_MAX - 4096,
+                               PTRDIFF_MAX,
+                               (size_t)PTRDIFF_MAX + 1,
+                               SIZE_MAX - 4096,
+                               SIZE_MAX - 16,
+                               SIZE_MAX};
+static const size_t alignments[] = {
+    0, 1, 3, 8, 16, 24, 64, 4096, 65536, (size_t)1 << 62, (size_t)1 << 63, ((size_t)1 << 63) + 1, SIZE_MAX};
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
 static void show(const char *what, size_t first, size_t second, void *result) {
@@ -27,8 +38,10 @@ static void show(const char *what, size_t first, size_t second, void *result) {
 static void show_posix_memalign(size_t alignment, size_t size) {
   void *block = show_posix_memalign;
   int error = posix_memalign(&block, alignment, size);
-  printf("posix_memalign(%zx, %zx) %s pointer %s errno %s\n", alignment, size, error == 0 ? "0" : strerrorname_np(error),
-         block == (void *)show_posix_memalign ? "untouched" : "set", errno == 0 ? "0" : strerrorname_np(errno));
+  printf("posix_memalign(%zx, %zx) %s pointer %s errno %s\n", alignment, size,
+         error == 0 ? "0" : strerrorname_np(error),
+         block == (void *)show_posix_memalign ? "untouched" : "set",
+         errno == 0 ? "0" : strerrorname_np(errno));
   if (error == 0) {
     free(block);
   }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: statistics that drift, or a profile whose totals are not those of the program. All
- * is compared with counts the program keeps itself, at the rate of HALLOC_MEMPROFILERATE: at rate 1 the profile
- * must equal the exact counters to the byte, at 0 be empty, in between lie within the bounds of chance.
+ * What could break a user here: statistics that drift, or a profile whose totals are not those of the
+ * program. All is compared with counts the program keeps itself, at the rate of HALLOC_MEMPROFILERATE: at
+ * rate 1 the profile must equal the exact counters to the byte, at 0 be empty, in between lie within the
+ * bounds of chance.
  *
- * Those bounds: a block of s bytes adds s/p with probability p, so a sum has the variance sum s^2 (1-p)/p. A few rare
- * and heavy samples make such sums far from normal, hence Bernstein's inequality: the chance of an error above
- * sigma sqrt(2 L) + M L 2/3, with M the largest error one block can add, is below 2 exp(-L). L = 10.4: 4.6 sigma, 6e-5.
- * The library draws from a fresh seed in each process.
+ * Those bounds: a block of s bytes adds s/p with probability p, so a sum has the variance sum s^2 (1-p)/p. A
+ * few rare and heavy samples make such sums far from normal, hence Bernstein's inequality: the chance of an
+ * error above sigma sqrt(2 L) + M L 2/3, with M the largest error one block can add, is below 2 exp(-L). L
+ * = 10.4: 4.6 sigma, 6e-5. The library draws from a fresh seed in each process.
  */
 #include <malloc.h>
 #include <math.h>
@@ -157,17 +158,21 @@ static struct reading reading(void) {
   return now;
 }
 
-static void check_stats(const struct hp_memstats *before, const struct hp_memstats *after, const struct shadow *shadow) {
+static void check_stats(const struct hp_memstats *before, const struct hp_memstats *after,
+                        const struct shadow *shadow) {
   CHECK_EQ((int64_t)(after->Mallocs - before->Mallocs), shadow->mallocs);
   CHECK_EQ((int64_t)(after->Frees - before->Frees), shadow->frees);
   CHECK_EQ((int64_t)(after->TotalAlloc - before->TotalAlloc), shadow->alloc_bytes);
   CHECK_EQ((int64_t)(after->HeapAlloc - before->HeapAlloc), shadow->alloc_bytes - shadow->free_bytes);
   CHECK_EQ((int64_t)(after->HeapObjects - before->HeapObjects), shadow->mallocs - shadow->frees);
-  CHECK(after->HeapAlloc == after->Alloc && after->HeapObjects == after->Mallocs - after->Frees, "identities");
+  CHECK(after->HeapAlloc == after->Alloc && after->HeapObjects == after->Mallocs - after->Frees,
+        "identities");
   CHECK_EQ(after->HeapSys, after->HeapInuse + after->HeapIdle);
-  CHECK(after->HeapReleased <= after->HeapIdle && after->HeapAlloc <= after->HeapInuse, "HeapReleased %lu of %lu, %lu of %lu",
-        after->HeapReleased, after->HeapIdle, after->HeapAlloc, after->HeapInuse);
-  CHECK_EQ(after->Sys, after->HeapSys + after->MSpanSys + after->MCacheSys + after->BuckHashSys + after->OtherSys);
+  CHECK(after->HeapReleased <= after->HeapIdle && after->HeapAlloc <= after->HeapInuse,
+        "HeapReleased %lu of %lu, %lu of %lu", after->HeapReleased, after->HeapIdle, after->HeapAlloc,
+        after->HeapInuse);
+  CHECK_EQ(after->Sys,
+           after->HeapSys + after->MSpanSys + after->MCacheSys + after->BuckHashSys + after->OtherSys);
 }
 
 /* At rate 1 the whole profile, from the process's first allocation on, is the exact counters. */
@@ -187,8 +192,9 @@ static void check_estimate(int value, int64_t estimate, int64_t exact, const str
   double tolerance = sigma * sqrt(2 * BERNSTEIN_L) + of->largest[value % 2] * BERNSTEIN_L * 2 / 3;
   test_note("%s at rate %ld: estimated %ld exact %ld sigma %.0f tolerance %.0f", names[value], (long)of->rate,
             (long)estimate, (long)exact, sigma, tolerance);
-  CHECK(fabs((double)(estimate - exact)) <= tolerance, "%s: estimated %ld, exact %ld, sigma %.0f, tolerance %.0f",
-        names[value], (long)estimate, (long)exact, sigma, tolerance);
+  CHECK(fabs((double)(estimate - exact)) <= tolerance,
+        "%s: estimated %ld, exact %ld, sigma %.0f, tolerance %.0f", names[value], (long)estimate, (long)exact,
+        sigma, tolerance);
 }
 
 static int64_t grown(const struct reading *before, const struct reading *after, int value) {
@@ -211,8 +217,10 @@ static void check(const struct reading *before, const struct reading *after, con
     }
     check_estimate(ALLOC_OBJECTS, grown(before, after, ALLOC_OBJECTS), shadow->mallocs, shadow);
     check_estimate(ALLOC_SPACE, grown(before, after, ALLOC_SPACE), shadow->alloc_bytes, shadow);
-    check_estimate(INUSE_OBJECTS, grown(before, after, INUSE_OBJECTS), shadow->mallocs - shadow->frees, &live);
-    check_estimate(INUSE_SPACE, grown(before, after, INUSE_SPACE), shadow->alloc_bytes - shadow->free_bytes, &live);
+    check_estimate(INUSE_OBJECTS, grown(before, after, INUSE_OBJECTS), shadow->mallocs - shadow->frees,
+                   &live);
+    check_estimate(INUSE_SPACE, grown(before, after, INUSE_SPACE), shadow->alloc_bytes - shadow->free_bytes,
+                   &live);
   }
 }
 
@@ -301,7 +309,8 @@ static void generation(int ops_threads) {
   }
 }
 
-/* Threads end with live blocks, which later ones free. What libc allocates for a thread it keeps and uses again. */
+/* Threads end with live blocks, which later ones free. What libc allocates for a thread it keeps and uses
+ * again. */
 TEST(generations_of_threads_are_counted_exactly) {
   struct shadow sum = {.rate = hp_rate(-1)};
   memset(shadows, 0, sizeof shadows);
@@ -396,6 +405,7 @@ TEST(rates_change_under_running_threads) {
   CHECK(after.stats.HeapObjects - before.stats.HeapObjects <= 2 * THREADS, "%ld blocks are left",
         (long)(after.stats.HeapObjects - before.stats.HeapObjects));
   CHECK(after.profile.sampled[INUSE_OBJECTS] - before.profile.sampled[INUSE_OBJECTS] <= 2 * THREADS,
-        "%ld samples are left", (long)(after.profile.sampled[INUSE_OBJECTS] - before.profile.sampled[INUSE_OBJECTS]));
+        "%ld samples are left",
+        (long)(after.profile.sampled[INUSE_OBJECTS] - before.profile.sampled[INUSE_OBJECTS]));
   pthread_barrier_wait(&gate);
 }

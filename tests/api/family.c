@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: any function of the malloc family that gives a misaligned, short or dirty block,
- * loses content, overflows on a huge request, or touches errno. Holds for glibc's malloc as well, so the same
- * program runs without halloc too.
+ * What could break a user here: any function of the malloc family that gives a misaligned, short or dirty
+ * block, loses content, overflows on a huge request, or touches errno. Holds for glibc's malloc as well, so
+ * the same program runs without halloc too.
  */
 #include <dlfcn.h>
 #include <malloc.h>
@@ -13,10 +13,10 @@
 #define KIB ((size_t)1024)
 #define MIB (1024 * KIB)
 
-static const size_t sizes[] = {0,       1,       7,        8,           15,           16,           17,        100,      128,
-                               129,     1000,    1024,     1025,        4096,         8192,         8193,      65536,    100000,
-                               131072,  131073,  135168,   135169,      200000,       MIB,          MIB + 1,   5 * MIB,  32 * MIB,
-                               32 * MIB + 1, 40 * MIB};
+static const size_t sizes[] = {
+    0,      1,      7,      8,    15,      16,      17,       100,          128,     129,
+    1000,   1024,   1025,   4096, 8192,    8193,    65536,    100000,       131072,  131073,
+    135168, 135169, 200000, MIB,  MIB + 1, 5 * MIB, 32 * MIB, 32 * MIB + 1, 40 * MIB};
 #define SIZES (sizeof sizes / sizeof *sizes)
 
 static bool is_filled(const unsigned char *block, size_t size, unsigned char byte) {
@@ -57,7 +57,8 @@ TEST(every_block_is_aligned_to_16) {
 }
 
 static void check_aligned(void *block, size_t alignment, size_t size, const char *function) {
-  CHECK(block != NULL && (uintptr_t)block % alignment == 0, "%s(%zu, %zu) is %p", function, alignment, size, block);
+  CHECK(block != NULL && (uintptr_t)block % alignment == 0, "%s(%zu, %zu) is %p", function, alignment, size,
+        block);
   CHECK(malloc_usable_size(block) >= size, "%s(%zu, %zu) has %zu bytes", function, alignment, size,
         malloc_usable_size(block));
   memset(block, 0x5a, size);
@@ -157,7 +158,8 @@ TEST(realloc_to_0_frees) {
 }
 
 TEST(zero_sizes_give_blocks_of_their_own) {
-  void *blocks[] = {malloc(0), malloc(0), calloc(0, 5), calloc(5, 0), memalign(64, 0), aligned_alloc(64, 0), valloc(0)};
+  void *blocks[] = {malloc(0), malloc(0), calloc(0, 5), calloc(5, 0), memalign(64, 0), aligned_alloc(64, 0),
+                    valloc(0)};
   for (int i = 0; i < 7; i++) {
     CHECK(blocks[i] != NULL, "block %d", i);
     for (int k = 0; k < i; k++) {
@@ -290,7 +292,8 @@ TEST(success_keeps_errno) {
 
 /* The names that glibc 2.36 does not have are tested where they exist. */
 TEST(the_bsd_and_c23_names_work) {
-  void *(*reallocf_)(void *, size_t), (*free_sized_)(void *, size_t), (*free_aligned_)(void *, size_t, size_t);
+  void *(*reallocf_)(void *, size_t), (*free_sized_)(void *, size_t),
+      (*free_aligned_)(void *, size_t, size_t);
   int (*reallocarr_)(void *, size_t, size_t);
   *(void **)&reallocf_ = dlsym(RTLD_DEFAULT, "reallocf");
   *(void **)&reallocarr_ = dlsym(RTLD_DEFAULT, "reallocarr");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: a forked child of a threaded program that hangs for ever in malloc, in free, in
- * stdio or while writing a profile, perhaps with its signals blocked. A child has five seconds; then it is killed
- * and the test fails.
+ * What could break a user here: a forked child of a threaded program that hangs for ever in malloc, in free,
+ * in stdio or while writing a profile, perhaps with its signals blocked. A child has five seconds; then it is
+ * killed and the test fails.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -38,7 +38,8 @@ static void start(void *(*run)(void *), int count) {
   }
 }
 
-/* The watchdog is the kernel's: SIGALRM can be blocked by what hangs, so the parent's poll kills with SIGKILL. */
+/* The watchdog is the kernel's: SIGALRM can be blocked by what hangs, so the parent's poll kills with
+ * SIGKILL. */
 static void wait_or_kill(pid_t pid, int number) {
   int status;
   for (int waited = 0; waitpid(pid, &status, WNOHANG) == 0; waited++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A reader of pprof profiles that shares nothing with the library's writer: gzip by zlib, the few protobuf fields
- * that carry values by hand (profile.proto: Profile.sample = 2, Sample.value = 2, packed).
+ * A reader of pprof profiles that shares nothing with the library's writer: gzip by zlib, the few protobuf
+ * fields that carry values by hand (profile.proto: Profile.sample = 2, Sample.value = 2, packed).
  */
 #include "tests/api/hp.h"
 
@@ -142,8 +142,13 @@ static void add_protobuf(int64_t *sums) {
   unsigned char *plain = map(room);
   unsigned char *pool = map(POOL_SIZE);
   unsigned char *next = pool;
-  z_stream stream = {.next_in = data, .avail_in = (uInt)size, .next_out = plain, .avail_out = (uInt)room,
-                     .zalloc = pool_alloc, .zfree = pool_free, .opaque = &next};
+  z_stream stream = {.next_in = data,
+                     .avail_in = (uInt)size,
+                     .next_out = plain,
+                     .avail_out = (uInt)room,
+                     .zalloc = pool_alloc,
+                     .zfree = pool_free,
+                     .opaque = &next};
   CHECK_EQ(inflateInit2(&stream, 16 + MAX_WBITS), Z_OK);
   CHECK_EQ(inflate(&stream, Z_FINISH), Z_STREAM_END);
   const unsigned char *at = plain;
@@ -161,13 +166,15 @@ static void add_protobuf(int64_t *sums) {
   munmap(pool, POOL_SIZE);
 }
 
-/* The text's first line: "heap profile: inuse: bytes [alloc: bytes] @". When the two byte totals are equal the second
- * is written one too large, as in Go: pprof would otherwise take it for a profile without allocations. */
+/* The text's first line: "heap profile: inuse: bytes [alloc: bytes] @". When the two byte totals are equal
+ * the second is written one too large, as in Go: pprof would otherwise take it for a profile without
+ * allocations. */
 static void read_text(int64_t *sums) {
   size_t size;
   unsigned char *data = write_and_read(1, &size);
   long long inuse, inuse_bytes, alloc, alloc_bytes;
-  int count = sscanf((char *)data, "heap profile: %lld: %lld [%lld: %lld] @", &inuse, &inuse_bytes, &alloc, &alloc_bytes);
+  int count = sscanf((char *)data, "heap profile: %lld: %lld [%lld: %lld] @", &inuse, &inuse_bytes, &alloc,
+                     &alloc_bytes);
   CHECK(count == 4, "the text starts with %.60s", (char *)data);
   sums[ALLOC_OBJECTS] = alloc;
   sums[ALLOC_SPACE] = alloc_bytes - (inuse == alloc && alloc_bytes == inuse_bytes + 1);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * halloc's API for programs that run linked with it and, built without it, under LD_PRELOAD: found at run time.
- * And the two sources that must agree: the exact statistics, and the sums of a profile as a consumer decodes them.
+ * halloc's API for programs that run linked with it and, built without it, under LD_PRELOAD: found at run
+ * time. And the two sources that must agree: the exact statistics, and the sums of a profile as a consumer
+ * decodes them.
  */
 #ifndef TESTS_API_HP_H
 #define TESTS_API_HP_H
@@ -13,7 +14,7 @@
 bool hp_is_here(void);
 
 struct hp_memstats hp_stats(void);
-int64_t hp_rate(int64_t rate);               /* hp_set_mem_profile_rate */
+int64_t hp_rate(int64_t rate);                       /* hp_set_mem_profile_rate */
 int hp_profile(const char *name, int fd, int debug); /* hp_write_profile */
 
 enum { ALLOC_OBJECTS, ALLOC_SPACE, INUSE_OBJECTS, INUSE_SPACE, VALUES };

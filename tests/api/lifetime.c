@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: a program that allocates before main, in a destructor, at a thread's end, in a
- * library that comes and goes, or while it exits. Prints a line per moment; the last comes from the last handler.
+ * What could break a user here: a program that allocates before main, in a destructor, at a thread's end, in
+ * a library that comes and goes, or while it exits. Prints a line per moment; the last comes from the last
+ * handler.
  *
  * usage: lifetime PLUGIN   (plugin.c as a shared library)
  */
@@ -49,7 +50,8 @@ static void before_libraries(int argc, char **argv, char **environment) {
   (void)environment;
   use(0, "preinit\n");
 }
-__attribute__((section(".preinit_array"), used)) static void (*const preinit)(int, char **, char **) = before_libraries;
+__attribute__((section(".preinit_array"), used)) static void (*const preinit)(int, char **,
+                                                                              char **) = before_libraries;
 
 __attribute__((constructor(101))) static void first_constructor(void) {
   use(1, "constructor\n");

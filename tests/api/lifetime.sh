@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Runs lifetime.c preloaded and linked, sampling nothing and everything, and loads the library late into programs
-# that were started without it.
+# Runs lifetime.c preloaded and linked, sampling nothing and everything, and loads the library late into
+# programs that were started without it.
 #
 # usage: lifetime.sh PROGRAM_WITHOUT_HALLOC PROGRAM_WITH_HALLOC LIBRARY PLUGIN
 set -eu

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: a container's limit or a sandbox that turns into a crash inside malloc, or a process
- * that can no longer allocate after it has freed.
+ * What could break a user here: a container's limit or a sandbox that turns into a crash inside malloc, or a
+ * process that can no longer allocate after it has freed.
  */
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -57,9 +57,10 @@ static void check_recovery(size_t limit) {
     size_t second = fill(sizes[i]);
     empty(second);
     test_note("limit %zu MiB size %zu: %zu blocks, then %zu", limit / MIB, sizes[i], first, second);
-    CHECK(second * 10 >= first * 9, "limit %zu MiB size %zu: %zu blocks, then only %zu", limit / MIB, sizes[i], first,
-          second);
-    CHECK(i > 0 || first * sizes[i] >= limit / 4, "only %zu blocks of %zu in %zu MiB", first, sizes[i], limit / MIB);
+    CHECK(second * 10 >= first * 9, "limit %zu MiB size %zu: %zu blocks, then only %zu", limit / MIB,
+          sizes[i], first, second);
+    CHECK(i > 0 || first * sizes[i] >= limit / 4, "only %zu blocks of %zu in %zu MiB", first, sizes[i],
+          limit / MIB);
   }
   CHECK(calloc(1, 100) != NULL, "nothing can be had any more");
 }

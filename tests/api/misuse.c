@@ -3,9 +3,9 @@
  * What could break a user here: a bug of theirs that corrupts the heap in silence although it could have been
  * named, or that is named wrongly. Each misuse runs in a child, which must abort with exactly one line.
  *
- * Not detected, and so not tested: a second free of a small unsampled block while its page lives on and its owner
- * frees it (the fast path checks nothing), the same by another thread, free of an address inside such a block,
- * realloc of such a block after it was freed, writes beyond a block or after its free.
+ * Not detected, and so not tested: a second free of a small unsampled block while its page lives on and its
+ * owner frees it (the fast path checks nothing), the same by another thread, free of an address inside such a
+ * block, realloc of such a block after it was freed, writes beyond a block or after its free.
  */
 #include <malloc.h>
 #include <stdio.h>
@@ -59,7 +59,8 @@ TEST(a_sampled_block_freed_twice) {
   }
 }
 
-/* Half of the blocks first, so that every page has room before one is empty: the heap keeps one empty page only. */
+/* Half of the blocks first, so that every page has room before one is empty: the heap keeps one empty page
+ * only. */
 static void free_all_and_one_twice(void *block) {
   static void *others[20000];
   for (int i = 0; i < 20000; i++) {
@@ -110,8 +111,15 @@ TEST(a_mapping_of_the_program) {
 }
 
 TEST(wild_pointers) {
-  const uintptr_t wild[] = {1, 16, 4096, (uintptr_t)1 << 46, ((uintptr_t)1 << 47) - 16, (uintptr_t)1 << 47,
-                            (uintptr_t)1 << 63, UINTPTR_MAX - 15, UINTPTR_MAX};
+  const uintptr_t wild[] = {1,
+                            16,
+                            4096,
+                            (uintptr_t)1 << 46,
+                            ((uintptr_t)1 << 47) - 16,
+                            (uintptr_t)1 << 47,
+                            (uintptr_t)1 << 63,
+                            UINTPTR_MAX - 15,
+                            UINTPTR_MAX};
   for (unsigned i = 0; i < sizeof wild / sizeof *wild; i++) {
     check_line(free_it, (void *)wild[i], "free", NOT_IN_USE);
     check_line(resize_it, (void *)wild[i], "realloc", NOT_IN_USE);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: a C++ program whose new and delete do not meet in the same heap, that gets NULL
- * where the standard has an exception, or whose new-handler is not asked.
+ * What could break a user here: a C++ program whose new and delete do not meet in the same heap, that gets
+ * NULL where the standard has an exception, or whose new-handler is not asked.
  */
 #include <malloc.h>
 
@@ -22,8 +22,8 @@ struct alignas(256) Wide {
 static void *checked(void *block, size_t size, size_t alignment) {
   CHECK(block != nullptr, "no memory");
   CHECK(reinterpret_cast<uintptr_t>(block) % alignment == 0, "%p is not aligned to %zu", block, alignment);
-  CHECK(malloc_usable_size(block) >= size, "%zu bytes of %zu: not a block of this malloc", malloc_usable_size(block),
-        size);
+  CHECK(malloc_usable_size(block) >= size, "%zu bytes of %zu: not a block of this malloc",
+        malloc_usable_size(block), size);
   memset(block, 0x3c, size);
   return block;
 }
@@ -47,10 +47,12 @@ TEST(aligned_forms_of_new_meet_all_their_deletes) {
     for (size_t size : sizes) {
       ::operator delete(checked(::operator new(size, align), size, alignment), align);
       ::operator delete(checked(::operator new(size, align), size, alignment), size, align);
-      ::operator delete(checked(::operator new(size, align, std::nothrow), size, alignment), align, std::nothrow);
+      ::operator delete(checked(::operator new(size, align, std::nothrow), size, alignment), align,
+                        std::nothrow);
       ::operator delete[](checked(::operator new[](size, align), size, alignment), align);
       ::operator delete[](checked(::operator new[](size, align), size, alignment), size, align);
-      ::operator delete[](checked(::operator new[](size, align, std::nothrow), size, alignment), align, std::nothrow);
+      ::operator delete[](checked(::operator new[](size, align, std::nothrow), size, alignment), align,
+                          std::nothrow);
     }
   }
 }
@@ -63,8 +65,7 @@ TEST(deleting_null_does_nothing) {
   ::operator delete(nullptr, std::nothrow);
 }
 
-template <typename Allocate>
-static bool throws_bad_alloc(Allocate allocate) {
+template <typename Allocate> static bool throws_bad_alloc(Allocate allocate) {
   try {
     allocate();
   } catch (const std::bad_alloc &) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: two blocks that share memory, a block that changes while nobody writes to it, a
- * calloc that is not zero, whatever the threads do to each other. Every block is filled to its usable end with a
- * pattern of its own and checked when it is freed, mostly by another thread.
+ * What could break a user here: two blocks that share memory, a block that changes while nobody writes to it,
+ * a calloc that is not zero, whatever the threads do to each other. Every block is filled to its usable end
+ * with a pattern of its own and checked when it is freed, mostly by another thread.
  */
 #include <malloc.h>
 #include <pthread.h>
@@ -24,7 +24,8 @@ static uint64_t pattern(const uint64_t *block, size_t words) {
   return ((uintptr_t)block * 0x9e3779b97f4a7c15u) ^ (words << 40);
 }
 
-/* Blocks of 8 bytes and more; the first word holds the number of words, the others follow from the address. */
+/* Blocks of 8 bytes and more; the first word holds the number of words, the others follow from the address.
+ */
 static void fill(uint64_t *block) {
   size_t words = malloc_usable_size(block) / sizeof *block;
   uint64_t word = pattern(block, words);
@@ -37,7 +38,8 @@ static void fill(uint64_t *block) {
 static void check(const uint64_t *block) {
   size_t words = malloc_usable_size((void *)(uintptr_t)block) / sizeof *block;
   uint64_t word = pattern(block, words);
-  CHECK(block[0] == words, "block %p: word 0 is %#lx, not %#zx", (const void *)block, (unsigned long)block[0], words);
+  CHECK(block[0] == words, "block %p: word 0 is %#lx, not %#zx", (const void *)block, (unsigned long)block[0],
+        words);
   for (size_t i = 1; i < words; i++) {
     CHECK(block[i] == word + i, "block %p of %zu words: word %zu is %#lx", (const void *)block, words, i,
           (unsigned long)block[i]);
@@ -160,7 +162,8 @@ TEST_WITHIN(120, blocks_outlive_the_threads_that_made_them) {
   release_all();
 }
 
-/* One size only, so that threads and their samples meet on the same pages; dirty blocks come back through calloc. */
+/* One size only, so that threads and their samples meet on the same pages; dirty blocks come back through
+ * calloc. */
 static void *calloc_and_dirty(void *arg) {
   uint64_t random = SEED + (uintptr_t)arg;
   for (int i = 0; i < OPS / 4; i++) {

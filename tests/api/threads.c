@@ -82,7 +82,8 @@ TEST(key_destructors_allocate_in_every_round) {
   CHECK(more <= 4, "%lu blocks are left of 500 threads", (unsigned long)more);
 }
 
-/* Allocating after the heap is closed goes on beside threads that begin: both meet on the same shared state. */
+/* Allocating after the heap is closed goes on beside threads that begin: both meet on the same shared state.
+ */
 static int is_over;
 
 static void allocate_late(void *arg) {
@@ -149,8 +150,8 @@ TEST(threads_that_begin_and_end_together_keep_the_heap_whole) {
   }
 }
 
-/* A thread fills 64 MiB, ends; the blocks are freed by the main thread, which then uses as much, and starts no more
- * threads. */
+/* A thread fills 64 MiB, ends; the blocks are freed by the main thread, which then uses as much, and starts
+ * no more threads. */
 #define FILL_BLOCKS (64 * 1024)
 #define FILL_SIZE 1008
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: two blocks on the same memory, address space that fragments for good, HeapIdle and
- * HeapSys that do not add up.
+ * What could break a user here: two blocks on the same memory, address space that fragments for good,
+ * HeapIdle and HeapSys that do not add up.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -123,8 +123,8 @@ TEST(random_spans_never_overlap) {
     int i = (int)(test_random(&random) % SPANS);
     if (spans[i] != NULL) {
       for (uint32_t slice = 0; slice < spans[i]->slices; slice++) {
-        CHECK(*(struct ha_page **)(void *)(spans[i]->start + slice * HA_SLICE) == spans[i], "slice %u was overwritten",
-              slice);
+        CHECK(*(struct ha_page **)(void *)(spans[i]->start + slice * HA_SLICE) == spans[i],
+              "slice %u was overwritten", slice);
       }
       live -= spans[i]->slices;
       give(spans[i]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: a setting that is silently not applied, or one whose complaint does not say which
- * variable, which value and what would be accepted.
+ * What could break a user here: a setting that is silently not applied, or one whose complaint does not say
+ * which variable, which value and what would be accepted.
  */
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -74,14 +74,17 @@ TEST(malformed_rates_name_variable_value_and_form) {
 TEST(malformed_others_name_variable_value_and_form) {
   check_complaint("HALLOC_STACKDEPTH=0",
                   "halloc: HALLOC_STACKDEPTH=0: expected an integer from 1 to 1024; the default is used\n");
-  check_complaint("HALLOC_STACKDEPTH=1025",
-                  "halloc: HALLOC_STACKDEPTH=1025: expected an integer from 1 to 1024; the default is used\n");
+  check_complaint(
+      "HALLOC_STACKDEPTH=1025",
+      "halloc: HALLOC_STACKDEPTH=1025: expected an integer from 1 to 1024; the default is used\n");
   check_complaint("HALLOC_MEMSTATS=2", "halloc: HALLOC_MEMSTATS=2: expected 0 or 1; the default is used\n");
-  check_complaint("HALLOC_MEMSTATS=yes", "halloc: HALLOC_MEMSTATS=yes: expected 0 or 1; the default is used\n");
+  check_complaint("HALLOC_MEMSTATS=yes",
+                  "halloc: HALLOC_MEMSTATS=yes: expected 0 or 1; the default is used\n");
   check_complaint("HALLOC_UNWIND=FP",
                   "halloc: HALLOC_UNWIND=FP: expected auto, dwarf, fp or libgcc; the default is used\n");
-  check_complaint("HALLOC_MEMPROFILE=",
-                  "halloc: HALLOC_MEMPROFILE=: expected a path shorter than 4096 bytes; the default is used\n");
+  check_complaint(
+      "HALLOC_MEMPROFILE=",
+      "halloc: HALLOC_MEMPROFILE=: expected a path shorter than 4096 bytes; the default is used\n");
 }
 
 TEST(malformed_values_leave_the_default) {
@@ -90,7 +93,8 @@ TEST(malformed_values_leave_the_default) {
 }
 
 TEST(unknown_variables_are_named) {
-  check_complaint("HALLOC_NOSUCH=1", "halloc: HALLOC_NOSUCH: this version has no such variable; it is ignored\n");
+  check_complaint("HALLOC_NOSUCH=1",
+                  "halloc: HALLOC_NOSUCH: this version has no such variable; it is ignored\n");
   check_complaint("HALLOC_MEMPROFILERATES=1",
                   "halloc: HALLOC_MEMPROFILERATES: this version has no such variable; it is ignored\n");
   check_complaint("HALLOC_=1", "halloc: HALLOC_: this version has no such variable; it is ignored\n");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: memory of one thread that no other can use again, a heap that grows although as
- * much is freed as allocated, counts that are not exact.
+ * What could break a user here: memory of one thread that no other can use again, a heap that grows although
+ * as much is freed as allocated, counts that are not exact.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -71,6 +71,16 @@ TEST(empty_pages_go_back_to_the_arena) {
   CHECK(stats().HeapInuse >= before + (uint64_t)BLOCKS * SIZE, "pages are not in use");
   release();
   CHECK(stats().HeapInuse <= before + 2 * HA_SLICE, "%lu bytes stay in use", stats().HeapInuse - before);
+}
+
+/* Also when nothing is sampled any more: a large block may need the space. */
+TEST(empty_pages_of_samples_go_back_to_the_arena) {
+  hp_set_mem_profile_rate(1);
+  uint64_t before = stats().HeapInuse;
+  allocate();
+  release();
+  uint64_t kept = stats().HeapInuse - before;
+  CHECK(kept <= 4 * HA_SLICE, "%lu bytes stay in use although nothing is", kept);
 }
 
 TEST(frees_of_another_thread_are_used_again) {
@@ -167,7 +177,8 @@ TEST(sampled_blocks_have_the_size_of_their_class) {
     void *plain = malloc(size);
     hp_set_mem_profile_rate(1);
     void *sampled = malloc(size);
-    CHECK(ha_page_of(sampled)->is_sampled && !ha_page_of(plain)->is_sampled, "size %zu: the rate does not hold", size);
+    CHECK(ha_page_of(sampled)->is_sampled && !ha_page_of(plain)->is_sampled,
+          "size %zu: the rate does not hold", size);
     CHECK_EQ(ha_page_of(sampled)->block_size, ha_page_of(plain)->block_size);
     free(plain);
     free(sampled);

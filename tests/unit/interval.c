@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: a leak shown at half its size, or one kind of block shown and another not, because
- * draws and weights do not belong together at some size or rate.
+ * What could break a user here: a leak shown at half its size, or one kind of block shown and another not,
+ * because draws and weights do not belong together at some size or rate.
  */
 #include <math.h>
 
@@ -19,8 +19,8 @@ static double probability(size_t size, int64_t rate) {
   return -expm1(-(double)size / (double)rate);
 }
 
-/* A geometric variable (failures before the first hit): mean q/p, variance q/p^2, and the variance of the sample
- * variance is variance^2 (8 + p^2/q) / n. */
+/* A geometric variable (failures before the first hit): mean q/p, variance q/p^2, and the variance of the
+ * sample variance is variance^2 (8 + p^2/q) / n. */
 static void check_geometric(size_t size, int64_t rate, int draws) {
   struct ha_random random;
   ha_random_seed(&random, SEED);
@@ -39,8 +39,8 @@ static void check_geometric(size_t size, int64_t rate, int draws) {
   double variance_error = (squares / draws - variance) / (variance * sqrt((8 + p * p / q) / draws));
   CHECK(fabs(mean_error) < SIGMAS, "size %zu rate %ld n %d: mean off by %.2f sigma", size, (long)rate, draws,
         mean_error);
-  CHECK(fabs(variance_error) < SIGMAS, "size %zu rate %ld n %d: variance off by %.2f sigma", size, (long)rate, draws,
-        variance_error);
+  CHECK(fabs(variance_error) < SIGMAS, "size %zu rate %ld n %d: variance off by %.2f sigma", size, (long)rate,
+        draws, variance_error);
 }
 
 TEST(draws_are_geometric_with_the_poisson_probability) {
@@ -57,8 +57,8 @@ TEST(weight_is_one_over_the_probability) {
     for (size_t size = 16; size <= (size_t)8 * MIB; size += size / 3 + 16) {
       double weight = (double)ha_interval_weight(size, rates[i]);
       double exact = (double)HA_WEIGHT_ONE / probability(size, rates[i]);
-      CHECK(fabs(weight - exact) <= 0.51, "size %zu rate %ld: weight %.1f, exact %.4f", size, (long)rates[i], weight,
-            exact);
+      CHECK(fabs(weight - exact) <= 0.51, "size %zu rate %ld: weight %.1f, exact %.4f", size, (long)rates[i],
+            weight, exact);
     }
   }
 }
@@ -74,8 +74,8 @@ static void check_estimate(size_t size, int64_t rate, double estimate, double bl
   double p = probability(size, rate);
   double sigma = sqrt(blocks * (1 - p) / p);
   double tolerance = SIGMAS * sigma + blocks / (2 * (double)HA_WEIGHT_ONE);
-  CHECK(fabs(estimate - blocks) <= tolerance, "%s, size %zu rate %ld: %.0f for %.0f blocks, sigma %.1f", how, size,
-        (long)rate, estimate, blocks, sigma);
+  CHECK(fabs(estimate - blocks) <= tolerance, "%s, size %zu rate %ld: %.0f for %.0f blocks, sigma %.1f", how,
+        size, (long)rate, estimate, blocks, sigma);
 }
 
 /* Plays the countdown of a size class over as many blocks as give some 20,000 samples. */

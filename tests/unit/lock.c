@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: a deadlock that needs two threads at the wrong moment, and a forked child that
- * inherits a lock nobody will ever release. The lock code is compiled into this program with its checks on,
- * whatever the library is built with.
+ * What could break a user here: a deadlock that needs two threads at the wrong moment, and a forked child
+ * that inherits a lock nobody will ever release. The lock code is compiled into this program with its checks
+ * on, whatever the library is built with.
  */
 #include <pthread.h>
 #include <unistd.h>

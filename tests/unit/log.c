@@ -86,7 +86,8 @@ TEST(long_lines_are_cut_and_still_end) {
   for (size_t length = HA_LOG_MAX - 20; length < HA_LOG_MAX + 20; length++) {
     CHECK_EQ(test_capture(log_long, (void *)length, text, sizeof text), 0);
     size_t said = strlen(text);
-    CHECK(said <= HA_LOG_MAX && text[said - 1] == '\n' && text[said - 2] == 'w', "%zu bytes for %zu", said, length);
+    CHECK(said <= HA_LOG_MAX && text[said - 1] == '\n' && text[said - 2] == 'w', "%zu bytes for %zu", said,
+          length);
   }
 }
 

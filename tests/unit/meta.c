@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: two of the library's tables on the same memory (a corrupt heap), or memory of the
- * library that no statistic shows.
+ * What could break a user here: two of the library's tables on the same memory (a corrupt heap), or memory of
+ * the library that no statistic shows.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -65,7 +65,8 @@ struct piece {
   size_t size;
 };
 
-/* Fills each piece with the thread's mark and finds it unchanged at the end: no byte belongs to two pieces. */
+/* Fills each piece with the thread's mark and finds it unchanged at the end: no byte belongs to two pieces.
+ */
 static void *fill_and_check(void *arg) {
   static struct piece all[THREADS][PIECES];
   size_t thread = (size_t)arg;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: an allocation that changes errno, address space that is never given back, memory
- * that is not zero when the kernel is asked for it, an abort because the kernel refused.
+ * What could break a user here: an allocation that changes errno, address space that is never given back,
+ * memory that is not zero when the kernel is asked for it, an abort because the kernel refused.
  */
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -29,10 +29,11 @@ TEST(mapped_memory_is_zero_and_writable) {
 TEST(alignments_are_met_and_the_surplus_is_given_back) {
   for (size_t alignment = HA_OS_PAGE; alignment <= 1024 * MIB; alignment *= 2) {
     char *start = ha_os_map_aligned(3 * HA_OS_PAGE, alignment);
-    CHECK(start != NULL && (uintptr_t)start % alignment == 0, "alignment %zu gives %p", alignment, (void *)start);
+    CHECK(start != NULL && (uintptr_t)start % alignment == 0, "alignment %zu gives %p", alignment,
+          (void *)start);
     memset(start, 1, 3 * HA_OS_PAGE);
-    CHECK(!is_mapped(start + 3 * HA_OS_PAGE) || !is_mapped(start - HA_OS_PAGE), "alignment %zu leaves surplus",
-          alignment);
+    CHECK(!is_mapped(start + 3 * HA_OS_PAGE) || !is_mapped(start - HA_OS_PAGE),
+          "alignment %zu leaves surplus", alignment);
     CHECK(ha_os_unmap(start, 3 * HA_OS_PAGE), "unmap fails");
     CHECK(!is_mapped(start), "unmapped memory is still there");
   }

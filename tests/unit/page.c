@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: a block handed out twice, a block lost for good, statistics that drift from the
- * truth, because the four places of a block do not add up.
+ * What could break a user here: a block handed out twice, a block lost for good, statistics that drift from
+ * the truth, because the four places of a block do not add up.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -134,7 +134,8 @@ TEST(lists_keep_order_and_lose_no_one) {
     ha_page_list_push(&list, &pages[i]);
   }
   ha_page_list_remove(&list, &pages[1]);
-  CHECK(list.first == &pages[0] && pages[0].next == &pages[2] && pages[2].prev == &pages[0], "the middle is not out");
+  CHECK(list.first == &pages[0] && pages[0].next == &pages[2] && pages[2].prev == &pages[0],
+        "the middle is not out");
   ha_page_list_remove(&list, &pages[0]);
   CHECK(list.first == &pages[2] && list.last == &pages[2] && pages[2].prev == NULL, "the first is not out");
   ha_page_list_remove(&list, &pages[2]);

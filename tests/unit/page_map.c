@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: free() of any address whatever reading memory that is not mapped, or taking one
- * block for another.
+ * What could break a user here: free() of any address whatever reading memory that is not mapped, or taking
+ * one block for another.
  */
 #include <stdlib.h>
 
@@ -20,7 +20,8 @@ TEST(addresses_that_were_never_ours_have_no_page) {
   for (int i = 0; i < 1000000; i++) {
     const void *address = (void *)(uintptr_t)(test_random(&random) >> (i % 40));
     struct ha_page *page = ha_page_of(address);
-    CHECK(page == NULL || ((char *)address >= page->start && (char *)address < page->start + page->slices * HA_SLICE),
+    CHECK(page == NULL ||
+              ((char *)address >= page->start && (char *)address < page->start + page->slices * HA_SLICE),
           "%p has a page", address);
   }
 }

@@ -25,8 +25,8 @@ static void check_log(double x) {
 }
 
 static void check_one_minus_exp(double x) {
-  CHECK(relative_error(ha_one_minus_exp(x), -expm1(-x)) < RELATIVE_ERROR, "1-exp(-%.17g) is %.17g, libm has %.17g", x,
-        ha_one_minus_exp(x), -expm1(-x));
+  CHECK(relative_error(ha_one_minus_exp(x), -expm1(-x)) < RELATIVE_ERROR,
+        "1-exp(-%.17g) is %.17g, libm has %.17g", x, ha_one_minus_exp(x), -expm1(-x));
 }
 
 TEST(log_agrees_with_libm_over_all_magnitudes) {
@@ -43,8 +43,9 @@ TEST(log_agrees_with_libm_where_the_draw_uses_it) {
 }
 
 TEST(log_agrees_with_libm_at_extremes) {
-  const double points[] = {DBL_MIN, 0x1p-53, nextafter(1, 0), 1, nextafter(1, 2), M_SQRT1_2, nextafter(M_SQRT1_2, 0),
-                           0.5, 2, DBL_MAX};
+  const double points[] = {
+      DBL_MIN, 0x1p-53, nextafter(1, 0), 1, nextafter(1, 2), M_SQRT1_2, nextafter(M_SQRT1_2, 0),
+      0.5,     2,       DBL_MAX};
   for (unsigned i = 0; i < HA_ARRAY_LEN(points); i++) {
     check_log(points[i]);
   }
@@ -77,12 +78,14 @@ TEST(exponential_draws_have_mean_and_variance_one) {
   }
   double mean_error = (sum / DRAWS - 1) / sqrt(1.0 / DRAWS);
   double variance_error = (squares / DRAWS - 1) / sqrt(8.0 / DRAWS);
-  test_note("seed %d n %d: mean off by %.2f sigma, variance by %.2f", SEED, DRAWS, mean_error, variance_error);
+  test_note("seed %d n %d: mean off by %.2f sigma, variance by %.2f", SEED, DRAWS, mean_error,
+            variance_error);
   CHECK(fabs(mean_error) < SIGMAS, "mean is off by %.2f sigma", mean_error);
   CHECK(fabs(variance_error) < SIGMAS, "variance is off by %.2f sigma", variance_error);
 }
 
-/* Each of the 64 bits is a fair coin: sigma of the number of ones is sqrt(n)/2. 4.5 sigma, since 64 are looked at. */
+/* Each of the 64 bits is a fair coin: sigma of the number of ones is sqrt(n)/2. 4.5 sigma, since 64 are
+ * looked at. */
 TEST(every_bit_of_the_generator_is_fair) {
   struct ha_random random;
   ha_random_seed(&random, SEED);

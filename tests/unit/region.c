@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: profiler tables that grow without bound, or that hand one piece to two threads.
+ * What could break a user here: profiler tables that grow without bound, or that hand one piece to two
+ * threads.
  */
 #include <pthread.h>
 #include <sys/resource.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: two equal stacks counted apart, two different ones counted as one, a lost stack
- * reported as nothing.
+ * What could break a user here: two equal stacks counted apart, two different ones counted as one, a lost
+ * stack reported as nothing.
  */
 #include <pthread.h>
 
@@ -86,9 +86,11 @@ TEST(eight_threads_intern_one_pointer) {
   }
   for (unsigned number = 0; number < STACKS; number++) {
     for (int thread = 0; thread < THREADS; thread++) {
-      CHECK(seen[thread][number] == seen[0][number], "thread %d has another pointer for stack %u", thread, number);
+      CHECK(seen[thread][number] == seen[0][number], "thread %d has another pointer for stack %u", thread,
+            number);
     }
-    CHECK(number == 0 || seen[0][number] != seen[0][number - 1], "stacks %u and %u are one", number, number - 1);
+    CHECK(number == 0 || seen[0][number] != seen[0][number - 1], "stacks %u and %u are one", number,
+          number - 1);
   }
   CHECK_EQ(ha_stack_count(), (uint64_t)STACKS);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: samples of one place counted under another, a leak that stays in the profile after
- * it was freed, samples lost in silence when the tables are full.
+ * What could break a user here: samples of one place counted under another, a leak that stays in the profile
+ * after it was freed, samples lost in silence when the tables are full.
  */
 #include <pthread.h>
 

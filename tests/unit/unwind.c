@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: callers missing or out of order in every profile, a crash in a program whose frame
- * pointers hold other things, errno changed by a sampled malloc.
+ * What could break a user here: callers missing or out of order in every profile, a crash in a program whose
+ * frame pointers hold other things, errno changed by a sampled malloc.
  */
 #include <pthread.h>
 
@@ -11,7 +11,8 @@
 
 #define MAX 64
 
-/* The walker leaves out the code of the section of this name when there is one, and the whole binary otherwise. */
+/* The walker leaves out the code of the section of this name when there is one, and the whole binary
+ * otherwise. */
 __attribute__((section("halloc_text"), used, noinline)) static void stand_in_for_halloc(void) {
   __asm__ volatile("");
 }
@@ -96,7 +97,14 @@ __attribute__((noinline)) static int with_wild_frame(uintptr_t wild) {
 TEST(wild_frame_pointers_end_the_walk) {
   ha_config.unwind = HA_UNWIND_FP;
   uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-  const uintptr_t wild[] = {0, 1, 16, UINTPTR_MAX, UINTPTR_MAX - 15, here | 1, here + 64 * 1024 * 1024, (uintptr_t)1 << 46,
+  const uintptr_t wild[] = {0,
+                            1,
+                            16,
+                            UINTPTR_MAX,
+                            UINTPTR_MAX - 15,
+                            here | 1,
+                            here + 64 * 1024 * 1024,
+                            (uintptr_t)1 << 46,
                             (uintptr_t)1 << 62};
   for (unsigned i = 0; i < HA_ARRAY_LEN(wild); i++) {
     with_wild_frame(wild[i]);
@@ -116,6 +124,7 @@ TEST(a_thread_stack_is_walked_to_its_end) {
     pthread_t thread;
     pthread_create(&thread, NULL, in_thread, NULL);
     pthread_join(thread, NULL);
-    CHECK(count >= 4 && count < 12 && position(outermost) < count, "mode %d: %u frames", (int)modes[i], count);
+    CHECK(count >= 4 && count < 12 && position(outermost) < count, "mode %d: %u frames", (int)modes[i],
+          count);
   }
 }

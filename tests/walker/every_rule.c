@@ -83,6 +83,21 @@ static int compare_object(struct dl_phdr_info *info, size_t size, void *arg) {
   return 0;
 }
 
+/* None of these libraries has functions that align their stack; these two do. */
+__attribute__((noinline)) static void aligned(int n) {
+  char bytes[64] __attribute__((aligned(64)));
+  __asm__ volatile("" : : "r"(bytes), "r"(n) : "memory");
+  printf("%s", "");
+  __asm__ volatile("" : : "r"(bytes), "r"(n) : "memory");
+}
+__attribute__((noinline)) static void aligned_with_alloca(int n) {
+  char bytes[64] __attribute__((aligned(64)));
+  char *more = __builtin_alloca((size_t)n);
+  __asm__ volatile("" : : "r"(bytes), "r"(more) : "memory");
+  printf("%s", "");
+  __asm__ volatile("" : : "r"(bytes), "r"(more) : "memory");
+}
+
 int main(int argc, char **argv) {
   for (int i = 1; i < argc; i++) {
     if (dlopen(argv[i], RTLD_NOW) == NULL) {
@@ -90,6 +105,8 @@ int main(int argc, char **argv) {
       return EXIT_FAILURE;
     }
   }
+  aligned(argc);
+  aligned_with_alloca(argc * 48);
   unsigned long total[3] = {0, 0, 0};
   dl_iterate_phdr(compare_object, total);
   if (total[1] != 0 || total[0] < 10000) {

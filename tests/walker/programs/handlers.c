@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
 
 #define NOINLINE __attribute__((noinline))
 
@@ -18,12 +19,13 @@ void computes_in_asm(volatile int *stop); /* its own frame pointer holds other t
 
 static volatile int stop;
 static int wanted;
-static volatile int profs, usrs;
+static volatile int profs, usrs, allocated;
 
 NOINLINE void allocate_in_handler(size_t size) {
   void *block = malloc(size);
   __asm__ volatile("" : : "r"(block) : "memory");
   free(block);
+  allocated++;
 }
 
 void on_prof(int number) {
@@ -63,12 +65,22 @@ NOINLINE void caller_of_asm(void) {
   __asm__ volatile("" ::: "memory");
 }
 
+/* A high-resolution timer that signals this thread: CPU timers tick no faster than the kernel's clock. */
 static void *work(void *arg) {
   static char stacks[2][128 * 1024];
   stack_t alternate = {.ss_sp = stacks[arg != NULL], .ss_size = sizeof stacks[0]};
   sigaltstack(&alternate, NULL);
+  struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGPROF};
+  event._sigev_un._tid = gettid();
+  struct itimerspec spec = {{0, 250000}, {0, 250000}};
+  timer_t timer;
+  if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0 || timer_settime(timer, 0, &spec, NULL) != 0) {
+    exit(3);
+  }
+  stop = profs = 0;
   caller_of_computes();
   caller_of_asm();
+  timer_delete(timer);
   return NULL;
 }
 
@@ -78,29 +90,10 @@ int main(int argc, char **argv) {
   struct sigaction usr2 = {.sa_handler = on_usr2, .sa_flags = SA_ONSTACK | SA_RESTART};
   sigaction(SIGPROF, &prof, NULL);
   sigaction(SIGUSR2, &usr2, NULL);
-  struct itimerval timer = {{0, 250}, {0, 250}};
-  setitimer(ITIMER_PROF, &timer, NULL);
   work(NULL);
-  /* The same in a thread; the main thread takes no signals meanwhile. */
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGPROF);
-  pthread_sigmask(SIG_BLOCK, &set, NULL);
-  sigaddset(&set, SIGUSR2);
-  struct itimerval off = {{0, 0}, {0, 0}};
-  setitimer(ITIMER_PROF, &off, NULL);
-  stop = 0;
-  profs = 0;
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  sigset_t none;
-  sigemptyset(&none);
-  pthread_attr_setsigmask_np(&attributes, &none);
   pthread_t thread;
-  pthread_create(&thread, &attributes, work, argv);
-  setitimer(ITIMER_PROF, &timer, NULL);
+  pthread_create(&thread, NULL, work, argv);
   pthread_join(thread, NULL);
-  setitimer(ITIMER_PROF, &off, NULL);
-  printf("%d\n", usrs);
+  printf("%d %d\n", allocated, usrs);
   return 0;
 }
