@@ -254,7 +254,7 @@ static struct ha_page *refill(struct ha_heap *heap, unsigned size_class) {
  * and no sample is due among them. False if anything else is to be looked at. */
 HA_INLINE bool refill_from_local(struct ha_heap *heap, struct ha_page *page, unsigned size_class) {
   uint32_t count = page->carved - page->pending;
-  if (page->held != 0 || count == 0 || heap->countdown[size_class] < count ||
+  if (page->held != 0 || count == 0 || ha_page_wants_more(page) || heap->countdown[size_class] < count ||
       ha_load_relaxed(&heap->woken) != NULL || heap->rate_epoch != ha_rate_epoch()) {
     return false;
   }

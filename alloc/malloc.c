@@ -40,7 +40,7 @@ static HA_NOINLINE void *alloc_class(unsigned size_class, size_t size) {
   return block != NULL ? block : out_of_memory();
 }
 
-void *ha_malloc_slow(size_t size) {
+HA_NOINLINE void *ha_malloc_slow(size_t size) {
   if (ha_unlikely(size > HA_MEDIUM_MAX)) {
     return alloc_large(size, HA_SLICE);
   }
@@ -88,7 +88,7 @@ static void free_block(struct ha_page *page, void *block) {
   }
 }
 
-void ha_free_slow(void *block, struct ha_page *page) {
+HA_NOINLINE void ha_free_slow(void *block, struct ha_page *page) {
   if (page == NULL) {
     if (block != NULL) {
       bad_free(block);

@@ -45,36 +45,48 @@ void ha_page_init(struct ha_page *page, unsigned size_class) {
   ha_store_release(&page->kind, HA_PAGE_BLOCKS);
 }
 
-static bool carve(struct ha_page *page) {
+/* Cuts the next blocks into a list. Returns how many; 0 if the page is used up. */
+static uint32_t carve(struct ha_page *page, struct ha_block **ret_list) {
   size_t size = page->block_size;
   uint32_t count = (uint32_t)(size < CARVE_BYTES ? CARVE_BYTES / size : 1);
   if (count > page->capacity - page->carved) {
     count = page->capacity - page->carved;
   }
   if (count == 0) {
-    return false;
+    return 0;
   }
   char *block = page->start + page->carved * size;
-  page->free = (struct ha_block *)block;
+  *ret_list = (struct ha_block *)block;
   for (uint32_t i = 1; i < count; i++, block += size) {
     ((struct ha_block *)block)->next = (struct ha_block *)(block + size);
   }
   ((struct ha_block *)block)->next = NULL;
   page->carved += count;
-  page->pending += count;
-  page->held = count;
-  /* Not for pages of samples: they go from thread to thread, and whoever got a block of one cannot look any more. */
-  page->is_zero = page->is_fresh && !page->is_sampled;
-  return true;
+  return count;
+}
+
+static struct ha_block *last_of(struct ha_block *list) {
+  while (list->next != NULL) {
+    list = list->next;
+  }
+  return list;
+}
+
+/* The local list becomes the alloc list, with new blocks behind it if it is short: those just used are in the cache. */
+static void take_local(struct ha_page *page) {
+  page->free = page->local_free;
+  page->local_free = NULL;
+  page->held = page->carved - page->pending;
+  if (ha_page_wants_more(page)) {
+    page->held += carve(page, &last_of(page->free)->next);
+  }
+  page->pending = page->carved;
+  page->is_zero = false;
 }
 
 bool ha_page_refill(struct ha_page *page) {
   if (page->local_free != NULL) {
-    page->free = page->local_free;
-    page->local_free = NULL;
-    page->held = page->carved - page->pending;
-    page->pending = page->carved;
-    page->is_zero = false;
+    take_local(page);
     return true;
   }
   struct ha_remote_list list = ha_remote_take(page, 0);
@@ -84,16 +96,16 @@ bool ha_page_refill(struct ha_page *page) {
     page->is_zero = false;
     return true;
   }
-  return carve(page);
+  page->held = carve(page, &page->free);
+  page->pending += page->held;
+  /* Not for pages of samples: they go from thread to thread, and whoever got a block of one cannot look any more. */
+  page->is_zero = page->is_fresh && !page->is_sampled;
+  return page->held != 0;
 }
 
 /* Puts a list of `count` blocks in front of the local list. */
 static void add_to_local(struct ha_page *page, struct ha_block *first, uint32_t count) {
-  struct ha_block *last = first;
-  while (last->next != NULL) {
-    last = last->next;
-  }
-  last->next = page->local_free;
+  last_of(first)->next = page->local_free;
   page->local_free = first;
   page->pending -= count;
 }

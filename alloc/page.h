@@ -92,6 +92,16 @@ void ha_page_list_remove(struct ha_page_list *list, struct ha_page *page);
 /* Turns a fresh span into an empty page of a size class. */
 void ha_page_init(struct ha_page *page, unsigned size_class);
 
+/* A page whose blocks are used again and again is carved up to here ahead of need, so that its lists are not too short
+ * and refills fewer: 16 blocks, but not beyond four OS pages. */
+#define HA_PAGE_AHEAD_BLOCKS 16
+#define HA_PAGE_AHEAD_BYTES ((size_t)16 * 1024)
+
+HA_INLINE bool ha_page_wants_more(const struct ha_page *page) {
+  return page->carved < HA_PAGE_AHEAD_BLOCKS && page->carved * page->block_size < HA_PAGE_AHEAD_BYTES &&
+         page->carved < page->capacity;
+}
+
 /* Owner, alloc list empty: makes a new alloc list of the local list, else of the remote list, else of blocks
  * not yet carved. False if there are none: the page is full. */
 bool ha_page_refill(struct ha_page *page);

@@ -9,7 +9,7 @@ _Static_assert((17 - 7) * 8 + HA_LINEAR_CLASSES == HA_CLASS_COUNT, "classes end 
 
 unsigned ha_class_of_aligned(size_t size, size_t alignment) {
   unsigned size_class = ha_class_of(ha_align_up(size != 0 ? size : 1, alignment));
-  while (ha_class_size(size_class) % alignment != 0) {
+  while ((ha_class_size(size_class) & (alignment - 1)) != 0) {
     size_class++;
   }
   return size_class;

@@ -117,6 +117,7 @@ size_t ha_format(char *out, size_t size, const char *format, ...) {
   return length;
 }
 
+HA_PRINTF(1, 0)
 static void write_line(const char *format, va_list args) {
   static const char prefix[] = "halloc: ";
   char line[HA_LOG_MAX];

@@ -64,7 +64,7 @@ int main(int argc, char **argv) {
   uint64_t start_ns = bench_now_ns();
   for (uint64_t i = 0; i < batches; i++)
     run_batch(&random, count);
-  bench_result(batches * count, bench_now_ns() - start_ns, "Batch/order=%s/blocks=%" PRIu64, order_names[order],
-               count);
+  bench_result(batches * count, bench_now_ns() - start_ns, "Batch/order=%s/blocks=%" PRIu64,
+               order_names[order], count);
   return 0;
 }

@@ -74,8 +74,8 @@ static inline uint64_t bench_random_next(struct bench_random *random) {
 }
 
 /*
- * Larger blocks take longer to fill: the amount of work given for blocks of up to an OS page, divided by the OS
- * pages of a block.
+ * Larger blocks take longer to fill: the amount of work given for blocks of up to an OS page, divided by the
+ * OS pages of a block.
  */
 static inline uint64_t bench_scale(uint64_t amount, size_t size) {
   uint64_t os_pages = (size + BENCH_OS_PAGE - 1) / BENCH_OS_PAGE;

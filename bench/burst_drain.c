@@ -2,8 +2,9 @@
 /*
  * What does a load cost that comes in bursts, and leaves a few blocks of each behind?
  *
- * A burst obtains many blocks of mixed sizes and then frees all but every 64th; those stay, scattered over the
- * memory of the burst, until the burst after the next has drained. One operation is one malloc and one free.
+ * A burst obtains many blocks of mixed sizes and then frees all but every 64th; those stay, scattered over
+ * the memory of the burst, until the burst after the next has drained. One operation is one malloc and one
+ * free.
  */
 #include "bench.h"
 

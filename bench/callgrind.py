@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Reads what callgrind wrote.
 
-    callgrind.py total FILE PROGRAM       instructions of everything but the program's own file
+    callgrind.py total FILE PROGRAM
     callgrind.py function FILE LIBRARY NAME...
-                                          for each function of a library: name, calls, instructions in all, and
-                                          the number of different instructions that more than half of the calls
-                                          executed (with --dump-instr=yes) and a digest of where they are
 
-LIBRARY is a part of the path. The format: valgrind.org/docs/manual/cl-format.html.
+The first prints the instructions of everything but the program's own file. The second prints for each
+function of a library: name, calls, instructions in all, the number of different instructions that more than
+half of the calls executed (with --dump-instr=yes), and a digest of where they are. LIBRARY is a part of the
+path. The format: valgrind.org/docs/manual/cl-format.html.
 """
 import collections
 import os
@@ -18,10 +18,10 @@ NAME_KEYS = {"ob": "object", "cob": "object", "fn": "function", "cfn": "function
 
 
 class Profile:
-    """own[(object, function)][position] is what was executed there; calls[(object, function)] counts calls."""
+    """own[(object, function)][position] is what was executed there; calls has the same keys."""
 
     def __init__(self, path):
-        self.own = collections.defaultdict(lambda: collections.Counter())
+        self.own = collections.defaultdict(collections.Counter)
         self.calls = collections.Counter()
         self.names = {"object": {}, "function": {}}
         self.here = {"ob": "", "fn": ""}

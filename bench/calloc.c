@@ -2,9 +2,9 @@
 /*
  * What does zeroed memory cost: does the allocator know which memory is zero already?
  *
- * A live set whose blocks are replaced at random; most are small, one in 32 is a 64 KiB table. With --size all
- * blocks are of that size, and the larger they are the fewer. Each block is read, one byte in each cache line, to see that it is zero, and then written. One operation is one calloc
- * and one free.
+ * A live set whose blocks are replaced at random; most are small, one in 32 is a 64 KiB table. With --size
+ * all blocks are of that size, and the larger they are the fewer. Each block is read, one byte in each cache
+ * line, to see that it is zero, and then written. One operation is one calloc and one free.
  */
 #include "bench.h"
 

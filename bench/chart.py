@@ -7,7 +7,9 @@ from html import escape
 from results import BASE, ratio
 
 WIDTH = 1200
-LEFT, RIGHT, TOP, BOTTOM = 320, 40, 130, 60
+LEFT, RIGHT, TOP, BOTTOM = 330, 100, 130, 60
+# Left of the axis, beyond the numbers of what is too fast for it.
+LABEL_GAP = 76
 ROW_HEIGHT = 24
 LEAST, MOST = 0.25, 8.0
 TICKS = (0.25, 0.5, 0.7, 1, 1.5, 2, 3, 4, 8)
@@ -79,8 +81,8 @@ def draw_axis(bottom):
         for y in (TOP - 14, bottom + 18):
             parts.append(text(x, y, f"{tick:g}", anchor="middle"))
     middle = (x_of(LEAST) + x_of(MOST)) / 2
-    parts.append(text(middle, bottom + 42, f"time divided by that of {BASE}, logarithmic; left of 1 is faster",
-                      anchor="middle"))
+    parts.append(text(middle, bottom + 42, anchor="middle",
+                      content=f"time divided by that of {BASE}, logarithmic; left of 1 is faster"))
     return parts
 
 
@@ -89,15 +91,17 @@ def draw_outside(values, edge, y):
     if not values:
         return []
     x, is_high = x_of(edge), edge == MOST
-    numbers = ", ".join(f"{value:.{2 if value < 1 else 1}f}" for value in sorted(value for _, value in values))
+    digits = 1 if is_high else 2
+    numbers = ", ".join(f"{value:.{digits}f}" for value in sorted(value for _, value in values))
     return [mark(name, x, y) for name, _ in values] + [
-        text(x + (-10 if is_high else 10), y + 4, numbers, 10, "end" if is_high else "start", 'fill="#555555"')]
+        text(x + (10 if is_high else -10), y + 4, numbers, 10, "start" if is_high else "end",
+             'fill="#555555"')]
 
 
 def draw_row(results, row, names, y):
     values = [(name, ratio(results.time(row, name), results.time(row, BASE))) for name in names]
     known = [(name, value) for name, value in values if value]
-    parts = [text(LEFT - 14, y + 4, row, anchor="end")]
+    parts = [text(LEFT - LABEL_GAP, y + 4, row, anchor="end")]
     parts += draw_outside([item for item in known if item[1] < LEAST], LEAST, y)
     parts += draw_outside([item for item in known if item[1] > MOST], MOST, y)
     return parts + [mark(name, x_of(value), y) for name, value in known if LEAST <= value <= MOST]

@@ -3,9 +3,9 @@
  * What does it cost when one thread or several allocate everything and another frees everything?
  *
  * A producer fills blocks of mixed small sizes and passes them in batches through a ring of fixed length to a
- * consumer, which checks and frees them: the shape of a parser thread and a worker thread. Every producer has a
- * ring of its own, and the consumer takes what is there from each in turn. One operation is one block handed
- * over.
+ * consumer, which checks and frees them: the shape of a parser thread and a worker thread. Every producer has
+ * a ring of its own, and the consumer takes what is there from each in turn. One operation is one block
+ * handed over.
  */
 #include "bench.h"
 

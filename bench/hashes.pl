@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# What does a script pay that splits text and counts in hashes? The argument is the number of records. The numbers
-# come from a generator with a fixed seed.
+# What does a script pay that splits text and counts in hashes? The argument is the number of records. The
+# numbers come from a generator with a fixed seed.
 use strict;
 use warnings;
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2154 # sourced by scripts/bench, which sets the variables
-# Instructions of an operation, counted by callgrind. A row runs with N operations and with 2N; the difference,
-# divided by N, is free of what start-up costs.
+# Instructions of an operation, counted by callgrind. A row runs with N operations and with 2N; the
+# difference, divided by N, is free of what start-up costs.
 
 readonly counted_allocators=(halloc halloc-0 mimalloc tcmalloc jemalloc glibc)
 # row|N: the live set, if there is one, is full before N.
@@ -15,7 +15,7 @@ readonly counted_rows=(
   'batch --order 3|50000'
   'random_mix --threads 1 --slots 5000|50000'
   'calloc --size 64|50000'
-  'realloc_grow|20000'
+  'realloc_grow|5000'
   'aligned|50000'
 )
 
@@ -43,7 +43,8 @@ count_once() {
 count_row() {
   local operations=$2 words once twice
   read -ra words <<<"$1"
-  once=$(count_once "$operations" "${words[@]}") && twice=$(count_once $((2 * operations)) "${words[@]}") || return 1
+  once=$(count_once "$operations" "${words[@]}") || return 1
+  twice=$(count_once $((2 * operations)) "${words[@]}") || return 1
   awk -v once="$once" -v twice="$twice" 'BEGIN {
     split(once, a); split(twice, b); printf "%.1f", (b[1] - a[1]) / (b[2] - a[2]) }'
 }
@@ -64,6 +65,6 @@ count_instructions() {
       fi
     done
   done
-  "$python" "$root/bench/table.py" --instructions "$out" "${present[@]}" | tee "$out/instructions.md"
+  "$python" -B "$root/bench/table.py" --instructions "$out" "${present[@]}" | tee "$out/instructions.md"
   printf 'written to %s: instructions.md, instructions.csv\n' "$out"
 }

@@ -14,7 +14,7 @@
 #define WHEEL_LENGTH (1 << 17)
 #define LONGEST_LIFE (WHEEL_LENGTH - 1)
 
-/* What a block begins with: the size is bench_fill's, the link comes after it and before the mark at the end. */
+/* What a block begins with: the size is bench_fill's, the link lies between it and the last mark. */
 struct block {
   size_t size;
   struct block *next;

@@ -98,21 +98,27 @@ copy_library() {
 }
 
 load_postgres() {
-  as_postgres timeout "$run_limit_s" "$(postgres_folder)/pgbench" -h "$postgres" -U postgres -n -c "$postgres_clients" \
-    -t "$1" --random-seed="$postgres_seed" -b select-only@9 -f "$postgres/query.sql@1" bench >"$scratch/err" 2>&1
+  as_postgres timeout "$run_limit_s" "$(postgres_folder)/pgbench" -h "$postgres" -U postgres -n \
+    -c "$postgres_clients" -t "$1" --random-seed="$postgres_seed" -b select-only@9 \
+    -f "$postgres/query.sql@1" bench >"$scratch/err" 2>&1
 }
 
 # What counts is the processor time of all processes of the server, from its start to its end.
 run_postgres() {
   local round=$1 row=$2 allocator=$3 transactions total wall_ns cpu_ns peak_bytes ns_per_op problem=''
-  [[ -n $postgres ]] || (choose_allocator glibc && make_postgres)
-  postgres=$scratch/postgres
+  if [[ -z $postgres ]]; then
+    make_postgres
+    choose_allocator "$allocator"
+  fi
   transactions=$(choose "$quick_postgres_transactions" "$postgres_transactions")
   total=$((transactions * postgres_clients))
   copy_library
   rm -f "$postgres/usage"
-  start_postgres || problem='the server does not answer'
-  [[ -n $problem ]] || load_postgres "$transactions" || problem="the load did not finish: $(tail -n 1 "$scratch/err")"
+  if ! start_postgres; then
+    problem='the server does not answer'
+  elif ! load_postgres "$transactions"; then
+    problem="the load did not finish: $(tail -n 1 "$scratch/err")"
+  fi
   stop_postgres
   if grep -q 'cannot be preloaded' "$scratch/postgres.log"; then problem='cannot be preloaded'; fi
   if [[ -n $problem || ! -s $postgres/usage ]]; then
@@ -121,5 +127,6 @@ run_postgres() {
   fi
   read -r wall_ns cpu_ns peak_bytes <"$postgres/usage"
   ns_per_op=$(awk -v ns="$wall_ns" -v count="$total" 'BEGIN { printf "%.2f", ns / count }')
-  record "$round" program "$allocator" "Postgres/transactions=$total" "$total" "$ns_per_op" "$cpu_ns" "$peak_bytes"
+  record "$round" program "$allocator" "Postgres/transactions=$total" "$total" "$ns_per_op" \
+    "$cpu_ns" "$peak_bytes"
 }

@@ -4,7 +4,7 @@
 
 readonly python_records=80000 quick_python_records=40000
 readonly gcc_functions=200 quick_gcc_functions=100
-readonly gxx_classes=24 quick_gxx_classes=6
+readonly gxx_classes=12 quick_gxx_classes=6
 readonly sqlite_rows=100000 quick_sqlite_rows=30000
 readonly lua_records=400000 quick_lua_records=60000
 readonly perl_records=200000 quick_perl_records=40000

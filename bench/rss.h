@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-/* Bytes, counted from the page tables: /proc/self/statm lags by some pages for each thread. Does not allocate. */
+/* Bytes, counted from the page tables: statm lags by some pages for each thread. Does not allocate. */
 int64_t bench_rss_bytes(void);
 
 #endif

@@ -5,8 +5,8 @@
  *   startup RUNS [NAME=VALUE]...
  *
  * Spawns /bin/true RUNS times with these settings and nothing else in its environment, one after another, and
- * prints the shortest and the median time from the spawn to the end of the process. This process itself is not
- * under the allocator.
+ * prints the shortest and the median time from the spawn to the end of the process. This process itself is
+ * not under the allocator.
  */
 #include "bench.h"
 

@@ -116,7 +116,8 @@ def print_figures(figures, allocators):
         if any(value is not None for value in values):
             body.append([label] + [format_with(form, value) for value in values])
     if body:
-        print_table("Start-up and threads", "Start-up: shortest of all runs. Memory: growth, median of the rounds.",
+        print_table("Start-up and threads",
+                    "Start-up: shortest of all runs. Memory: growth, median of the rounds.",
                     ["figure", *allocators], body)
 
 

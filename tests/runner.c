@@ -23,6 +23,7 @@ static const char *running = "";
 
 static void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+__attribute__((format(printf, 1, 0)))
 static void print_line(const char *format, va_list args) {
   char line[LINE_MAX_BYTES];
   int length = vsnprintf(line, sizeof line - 1, format, args);

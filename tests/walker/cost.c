@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a walk costs, per mode: ns per frame when all rules are known, ns to find a rule. For reading, not asserted:
- * machines differ. What it would show is a walk that asks the kernel per frame, or a cache that never hits.
+ * What a walk costs, per mode: ns per frame when all rules are known, ns to find a rule. For reading, not
+ * asserted: machines differ. What it would show is a walk that asks the kernel per frame, or a cache that
+ * never hits.
  *
  *   cost [auto|dwarf|libgcc|fp...]
  */
@@ -21,7 +22,8 @@
 #define WALKS 5000
 #define MAX 128
 
-/* The walker leaves out the code of the section of this name when there is one, and the whole binary otherwise. */
+/* The walker leaves out the code of the section of this name when there is one, and the whole binary
+ * otherwise. */
 __attribute__((section("halloc_text"), used, noinline)) static void stand_in_for_halloc(void) {
   __asm__ volatile("");
 }

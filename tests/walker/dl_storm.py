@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Libraries that come and go, two of them at one address, while other threads throw, allocate and iterate.
 
-Catches a deadlock between ld.so's locks and ours (dlclose frees while it holds one), and rules of an unloaded library
-that are used for the one that came in its place.
+Catches a deadlock between ld.so's locks and ours (dlclose frees while it holds one), and rules of an
+unloaded library that are used for the one that came in its place.
 usage: dl_storm.py LIBHALLOC [SECONDS]
 """
 import walker
@@ -13,14 +13,14 @@ ENDS = ("_start", "clone3", "__clone3", "clone", "__clone")
 
 
 def check_stacks(profile):
-    """Each allocation in a plugin has two frames there, then use_plugin and its callers to the end of the stack."""
+    """Each allocation in a plugin has two frames there, then use_plugin and all of its callers."""
     found = 0
     for stack in walker.read_stacks(profile):
         if stack.size not in (3072, 6144):
             continue
         names = [frame.name for frame in stack.frames]
-        walker.check(names[2:4] == ["use_plugin", "load_and_use"] and names[-1] in ENDS, "of", stack.objects, "objects:",
-                     walker.show(stack.frames))
+        walker.check(names[2:4] == ["use_plugin", "load_and_use"] and names[-1] in ENDS,
+                     "of", stack.objects, "objects:", walker.show(stack.frames))
         found += stack.objects
     walker.check(found > 0, "no allocation of a plugin is in the profile")
     return found
@@ -46,10 +46,11 @@ def again(program, libraries, mode):
 
 
 def main():
-    seconds = int(driver.arguments[0]) if driver.arguments else 4
+    seconds = int(driver.arguments[0]) if driver.arguments else 3
     libraries = [driver.compile(f"{name}.so", "gcc", "-shared", f"-DFRAME={frame}", "plugin_frames.S")
                  for name, frame in (("a", 24), ("b", 72))]
-    program = driver.compile("dl_storm", "g++", "-O2", "-pthread", "-rdynamic", "-fno-builtin-malloc", "dl_storm.cc")
+    program = driver.compile("dl_storm", "g++", "-O2", "-pthread", "-rdynamic", "-fno-builtin-malloc",
+                             "dl_storm.cc")
     for mode in ("auto", "dwarf"):
         driver.case("unloaded_rules_" + mode, again, program, libraries, mode)
         driver.case("dl_storm_" + mode, storm, program, libraries, mode, seconds)

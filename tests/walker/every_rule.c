@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every function that libc, libstdc++ and libcrypto have unwind tables for, at many places in it: our reading of the
- * tables against libunwind's. Catches a call frame instruction or an expression that is misread.
+ * Every function that libc, libstdc++ and libcrypto have unwind tables for, at many places in it: our reading
+ * of the tables against libunwind's. Catches a call frame instruction or an expression that is misread.
  *
  *   every_rule [LIBRARY...]
  */
@@ -40,9 +40,9 @@ static void compare_at(const char *object, uintptr_t pc, struct tally *tally) {
   struct ha_rule theirs = ha_libunwind_resolve(pc);
   tally->compared[ours.kind]++;
   if (!is_same(ours, theirs) && tally->different++ < SHOWN_MAX) {
-    printf("%s %#lx: ours %d %d %d %d, libunwind's %d %d %d %d\n", object, (unsigned long)pc, ours.kind, ours.cfa_offset,
-           ours.saves_frame, ours.frame_offset, theirs.kind, theirs.cfa_offset, theirs.saves_frame,
-           theirs.frame_offset);
+    printf("%s %#lx: ours %d %d %d %d, libunwind's %d %d %d %d\n", object, (unsigned long)pc, ours.kind,
+           ours.cfa_offset, ours.saves_frame, ours.frame_offset, theirs.kind, theirs.cfa_offset,
+           theirs.saves_frame, theirs.frame_offset);
   }
 }
 
@@ -51,7 +51,8 @@ static void compare_function(const char *object, uintptr_t start, struct tally *
   struct ha_cfi_entry first, here;
   tally->functions++;
   for (unsigned i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
-    bool is_inside = ha_cfi_find(start, &first) && ha_cfi_find(start + offsets[i], &here) && here.start == first.start;
+    bool is_inside =
+        ha_cfi_find(start, &first) && ha_cfi_find(start + offsets[i], &here) && here.start == first.start;
     if (is_inside || i == 0) {
       compare_at(object, start + offsets[i], tally);
     }
@@ -74,8 +75,9 @@ static int compare_object(struct dl_phdr_info *info, size_t size, void *arg) {
     }
   }
   unsigned long *n = tally.compared;
-  printf("%s: %lu functions; stack %lu, frame %lu, loaded %lu, signal %lu, last %lu, unknown %lu; %lu differ\n",
-         info->dlpi_name, tally.functions, n[0], n[1], n[2], n[3], n[4], n[5], tally.different);
+  printf(
+      "%s: %lu functions; stack %lu, frame %lu, loaded %lu, signal %lu, last %lu, unknown %lu; %lu differ\n",
+      info->dlpi_name, tally.functions, n[0], n[1], n[2], n[3], n[4], n[5], tally.different);
   unsigned long *total = arg;
   total[0] += n[0] + n[1] + n[2] + n[3] + n[4];
   total[1] += tally.different;

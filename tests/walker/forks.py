@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Forks while other threads walk stacks through code that was never seen before.
 
-Catches a walker state (a resolver's lock, a table in the middle of a change) that a child inherits and waits for.
+Catches a walker state (a resolver's lock, a table in the middle of a change) that a child inherits and
+waits for.
 usage: forks.py LIBHALLOC [FORKS]; 1,000 by default, 10,000 are the full proof.
 """
 import sys
@@ -21,8 +22,8 @@ def forks(program, cold, mode, count):
 def main():
     count = int(driver.arguments[0]) if driver.arguments else 1000
     source = driver.path("cold.s")
-    walker.subprocess.run([sys.executable, walker.os.path.join(walker.HERE, "cold_code.py"), str(FUNCTIONS), source],
-                          check=True)
+    writer = walker.os.path.join(walker.HERE, "cold_code.py")
+    walker.subprocess.run([sys.executable, writer, str(FUNCTIONS), source], check=True)
     cold = driver.compile("cold.so", "gcc", "-shared", source)
     program = driver.compile("forks", "gcc", "-O2", "-pthread", "-D_GNU_SOURCE", "forks.c")
     for mode, share in (("auto", 2), ("dwarf", 4), ("libgcc", 8)):

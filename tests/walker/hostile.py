@@ -1,15 +1,17 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""malloc under hostile stacks: garbage frame pointers and return addresses, cycles, borders, tables that lie.
+"""malloc under hostile stacks: garbage frame pointers and return addresses, cycles, borders, tables that
+lie.
 
-Catches a walker that follows what it should check: a crash, an endless walk, or a sample that is lost because of it.
-Not for mode libgcc: that unwinder trusts tables and frame pointers, and may crash where ours must not.
+Catches a walker that follows what it should check: a crash, an endless walk, or a sample that is lost
+because of it. Not for mode libgcc: that unwinder trusts tables and frame pointers, and may crash where
+ours must not.
 """
 import walker
 
 driver = walker.Driver()
-KINDS = ("wild_frame_pointers", "cyclic_frame_pointers", "stack_that_borders_on_nothing", "wild_return_addresses",
-         "tables_that_lie", "buffer_between_stacks_unmapped")
+KINDS = ("wild_frame_pointers", "cyclic_frame_pointers", "stack_that_borders_on_nothing",
+         "wild_return_addresses", "tables_that_lie", "buffer_between_stacks_unmapped")
 
 
 def hostile(program, number, mode):
@@ -25,8 +27,8 @@ def hostile(program, number, mode):
 
 
 def main():
-    program = driver.compile("hostile", "gcc", "-O1", "-g0", "-fno-builtin-malloc", "-pthread", "-D_GNU_SOURCE", "-w", "hostile.c",
-                             "hostile_asm.S")
+    program = driver.compile("hostile", "gcc", "-O1", "-g0", "-fno-builtin-malloc", "-pthread",
+                             "-D_GNU_SOURCE", "-w", "hostile.c", "hostile_asm.S")
     for mode in ("auto", "dwarf", "fp"):
         for number, name in enumerate(KINDS):
             driver.case(f"{name}_{mode}", hostile, program, number, mode)

@@ -123,7 +123,7 @@ class Driver:
         return out
 
     def run(self, command, mode="auto", rate=1, profile=None, timeout=TIMEOUT_S, preload=True, **more):
-        """Runs it under halloc; the process group is killed when it takes too long. Returns the finished run."""
+        """Runs it under halloc, for at most `timeout` seconds. Returns what it wrote to stdout and stderr."""
         env = dict(os.environ)
         if preload:
             env.update(LD_PRELOAD=self.library, HALLOC_UNWIND=mode, HALLOC_MEMPROFILERATE=str(rate))
@@ -137,10 +137,13 @@ class Driver:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-            raise Failed(f"{os.path.basename(command[0])} in mode {mode}: no end within {timeout} s") from None
-        check(process.returncode == 0, os.path.basename(command[0]), "in mode", mode, "at rate", rate, "ends with",
-              process.returncode, err.decode(errors="replace")[-300:], out.decode(errors="replace")[-300:])
-        check(b"ERROR: ld.so" not in err and b"halloc:" not in err, "stderr:", err.decode(errors="replace")[:300])
+            name = os.path.basename(command[0])
+            raise Failed(f"{name} in mode {mode}: no end within {timeout} s") from None
+        check(process.returncode == 0, os.path.basename(command[0]), "in mode", mode, "at rate", rate,
+              "ends with", process.returncode, err.decode(errors="replace")[-300:],
+              out.decode(errors="replace")[-300:])
+        check(b"ERROR: ld.so" not in err and b"halloc:" not in err, "stderr:",
+              err.decode(errors="replace")[:300])
         return out.decode(errors="replace"), err.decode(errors="replace")
 
     def case(self, name, function, *arguments):

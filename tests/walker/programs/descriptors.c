@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What daemons do: close everything above standard error, then reuse the numbers. Prints the open descriptors before
- * and after, and fails if a byte that it sent to itself did not arrive as it was.
+ * What daemons do: close everything above standard error, then reuse the numbers. Prints the open descriptors
+ * before and after, and fails if a byte that it sent to itself did not arrive as it was.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -45,7 +45,8 @@ int main(void) {
   for (int i = 0; i < ROUNDS; i++) {
     unsigned char out[64], in[64];
     memset(out, i, sizeof out);
-    char *block = deeper(i % 30, (size_t)(i % 90) * 50 + 1); /* the 100 ways to walk that a pipe would notice */
+    char *block =
+        deeper(i % 30, (size_t)(i % 90) * 50 + 1); /* the 100 ways to walk that a pipe would notice */
     if (write(pair[0], out, sizeof out) != sizeof out) {
       return 3;
     }

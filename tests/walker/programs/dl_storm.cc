@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Libraries that come and go while stacks are walked.
 //
-//   dl_storm storm SECONDS A.so B.so    threads load, unload, throw, allocate and iterate over objects at once
-//   dl_storm again CLOSES A.so B.so     A is used and unloaded, CLOSES more dlcloses, then B is used where A was
+//   dl_storm storm SECONDS A.so B.so    threads load, unload, throw, allocate and iterate over objects at
+//   once dl_storm again CLOSES A.so B.so     A is used and unloaded, CLOSES more dlcloses, then B is used
+//   where A was
 #include <dlfcn.h>
 #include <link.h>
 #include <unistd.h>
@@ -101,8 +102,8 @@ static int storm(unsigned seconds, const char *a, const char *b) {
   for (auto &thread : threads) {
     thread.join();
   }
-  std::printf("%lu loads (%lu elsewhere), %lu throws, %lu objects, %lu blocks\n", loads.load(), moved.load(), throws.load(),
-              objects.load(), blocks.load());
+  std::printf("%lu loads (%lu elsewhere), %lu throws, %lu objects, %lu blocks\n", loads.load(), moved.load(),
+              throws.load(), objects.load(), blocks.load());
   return loads > 0 && throws > 0 && objects > 0 && blocks > 0 ? 0 : 1;
 }
 

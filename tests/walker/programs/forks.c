@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Eight threads allocate through cold code while the main thread forks; each child allocates through cold code, frees
- * what the parent allocated, and ends. A child that hangs is killed and counted.
+ * Eight threads allocate through cold code while the main thread forks; each child allocates through cold
+ * code, frees what the parent allocated, and ends. A child that hangs is killed and counted.
  *
  *   forks COUNT COLD.so
  */

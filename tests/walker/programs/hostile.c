@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls malloc with wild frame pointers, return addresses and stacks. Prints `SIZE DEPTH_MAX NAME` per kind of wild
- * thing: the sizes are of different size classes, so that the profile tells which stacks came from which.
+ * Calls malloc with wild frame pointers, return addresses and stacks. Prints `SIZE DEPTH_MAX NAME` per kind
+ * of wild thing: the sizes are of different size classes, so that the profile tells which stacks came from
+ * which.
  */
 #include <pthread.h>
 #include <stdint.h>
@@ -15,8 +16,8 @@
 
 typedef void *stack_fn(size_t size, void *fp, void *sp);
 void *bare_fp(size_t size, void *fp);
-stack_fn bare_stack, cfa_by_frame, cfa_by_frame_saved, cfa_near, cfa_far, cfa_huge, cfa_below, cfa_here, cfa_loaded,
-    cfa_other, cfa_nonsense;
+stack_fn bare_stack, cfa_by_frame, cfa_by_frame_saved, cfa_near, cfa_far, cfa_huge, cfa_below, cfa_here,
+    cfa_loaded, cfa_other, cfa_nonsense;
 
 static size_t next_size = 256;
 static size_t begin(const char *name, int depth_max) {
@@ -39,9 +40,24 @@ static char *lonely_stack(void) {
 static void wild_frame_pointers(void) {
   size_t size = begin("wild_frame_pointers", 12);
   uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-  const uintptr_t wild[] = {0, 1, 7, 16, 4096, here | 1, here | 4, here - 64 * KIB, here + 100 * KIB, here + 64 * KIB * KIB,
-                            (uintptr_t)&next_size, (uintptr_t)1 << 46, ((uintptr_t)1 << 47) - 8, (uintptr_t)1 << 62,
-                            ~(uintptr_t)0, ~(uintptr_t)7, ~(uintptr_t)15, (uintptr_t)0xffffffffff600000};
+  const uintptr_t wild[] = {0,
+                            1,
+                            7,
+                            16,
+                            4096,
+                            here | 1,
+                            here | 4,
+                            here - 64 * KIB,
+                            here + 100 * KIB,
+                            here + 64 * KIB * KIB,
+                            (uintptr_t)&next_size,
+                            (uintptr_t)1 << 46,
+                            ((uintptr_t)1 << 47) - 8,
+                            (uintptr_t)1 << 62,
+                            ~(uintptr_t)0,
+                            ~(uintptr_t)7,
+                            ~(uintptr_t)15,
+                            (uintptr_t)0xffffffffff600000};
   for (size_t i = 0; i < sizeof wild / sizeof wild[0]; i++) {
     free(bare_fp(size, (void *)wild[i]));
   }
@@ -53,7 +69,9 @@ static void cycles(void) {
   for (int step = 0; step < 3; step++) {
     /* Each frame leads to itself, to the one below, or to the one above and back. */
     for (int i = 0; i < 4; i++) {
-      frames[2 * i] = (uintptr_t)&frames[step == 0 ? 2 * i : step == 1 ? (i > 0 ? 2 * i - 2 : 6) : 2 * (i ^ 1)];
+      frames[2 * i] = (uintptr_t)&frames[step == 0   ? 2 * i
+                                         : step == 1 ? (i > 0 ? 2 * i - 2 : 6)
+                                                     : 2 * (i ^ 1)];
       frames[2 * i + 1] = (uintptr_t)&lonely_stack + 5;
     }
     __asm__ volatile("" ::: "memory");
@@ -74,8 +92,18 @@ static void border(void) {
 static void return_addresses(void) {
   size_t size = begin("wild_return_addresses", 76);
   char *top = lonely_stack();
-  const uintptr_t wild[] = {0, 1, 4095, 4096, (uintptr_t)top, (uintptr_t)&next_size, (uintptr_t)"text", (uintptr_t)1 << 46,
-                            (uintptr_t)1 << 63, ~(uintptr_t)0, (uintptr_t)&malloc, (uintptr_t)&malloc + 1};
+  const uintptr_t wild[] = {0,
+                            1,
+                            4095,
+                            4096,
+                            (uintptr_t)top,
+                            (uintptr_t)&next_size,
+                            (uintptr_t) "text",
+                            (uintptr_t)1 << 46,
+                            (uintptr_t)1 << 63,
+                            ~(uintptr_t)0,
+                            (uintptr_t)&malloc,
+                            (uintptr_t)&malloc + 1};
   for (size_t i = 0; i < sizeof wild / sizeof wild[0]; i++) {
     uintptr_t *words = (uintptr_t *)(void *)(top - 512);
     for (int k = 0; k < 64; k++) {
@@ -91,12 +119,24 @@ static void return_addresses(void) {
 
 static void lies(void) {
   size_t size = begin("tables_that_lie", 12);
-  stack_fn *const functions[] = {cfa_by_frame, cfa_by_frame_saved, cfa_near, cfa_far, cfa_huge, cfa_below, cfa_here, cfa_loaded,
-                                 cfa_other, cfa_nonsense};
+  stack_fn *const functions[] = {cfa_by_frame, cfa_by_frame_saved, cfa_near,   cfa_far,   cfa_huge,
+                                 cfa_below,    cfa_here,           cfa_loaded, cfa_other, cfa_nonsense};
   char *top = lonely_stack();
-  const uintptr_t wild[] = {0, 8, 15, 4100, (uintptr_t)top, (uintptr_t)top - 8, (uintptr_t)top - 16, (uintptr_t)top - 24,
-                            (uintptr_t)top - STACK_BYTES, (uintptr_t)1 << 46, ((uintptr_t)1 << 47) - 16,
-                            (uintptr_t)1 << 62, ~(uintptr_t)0, ~(uintptr_t)15, ~(uintptr_t)7};
+  const uintptr_t wild[] = {0,
+                            8,
+                            15,
+                            4100,
+                            (uintptr_t)top,
+                            (uintptr_t)top - 8,
+                            (uintptr_t)top - 16,
+                            (uintptr_t)top - 24,
+                            (uintptr_t)top - STACK_BYTES,
+                            (uintptr_t)1 << 46,
+                            ((uintptr_t)1 << 47) - 16,
+                            (uintptr_t)1 << 62,
+                            ~(uintptr_t)0,
+                            ~(uintptr_t)15,
+                            ~(uintptr_t)7};
   for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
     for (size_t k = 0; k < sizeof wild / sizeof wild[0]; k++) {
       for (size_t below = 16; below <= 4 * KIB; below += 2 * KIB - 16) {
@@ -107,8 +147,8 @@ static void lies(void) {
 }
 
 /*
- * A coroutine's stack, a buffer, and the thread's own stack in one mapping: all readable, until the buffer goes. What
- * was once seen to be readable must not be taken for the thread's stack.
+ * A coroutine's stack, a buffer, and the thread's own stack in one mapping: all readable, until the buffer
+ * goes. What was once seen to be readable must not be taken for the thread's stack.
  */
 static char *slab;
 static void *beside_a_hole(void *arg) {

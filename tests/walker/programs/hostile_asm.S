@@ -12,7 +12,7 @@ bare_fp:
 	ret
 	.size bare_fp, . - bare_fp
 
-/* void *bare_stack(size_t size, void *frame_pointer, void *stack_pointer): no unwind tables, on another stack. */
+/* void *bare_stack(size_t size, void *frame_pointer, void *stack_pointer): the same on another stack. */
 	.globl bare_stack
 	.type bare_stack, @function
 bare_stack:

@@ -43,8 +43,8 @@ NOINLINE static void *descend(int n, size_t size) {
 
 NOINLINE void *filtered_work(void *arg) {
   /* What halloc needs, and behind it what ending a thread needs. */
-  static const unsigned allowed[] = {SYS_mmap, SYS_munmap, SYS_madvise, SYS_futex, SYS_rt_sigprocmask,
-                                     SYS_exit, SYS_exit_group};
+  static const unsigned allowed[] = {SYS_mmap,           SYS_munmap, SYS_madvise,   SYS_futex,
+                                     SYS_rt_sigprocmask, SYS_exit,   SYS_exit_group};
   struct sock_filter filter[32];
   unsigned n = 0;
   filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
@@ -54,7 +54,8 @@ NOINLINE void *filtered_work(void *arg) {
   }
   filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
   struct sock_fprog program = {(unsigned short)n, filter};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+      prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
     perror("seccomp");
     exit(77);
   }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One function per way in which compilers lay out frames; each allocates at its innermost point. Deterministic, so
- * that the stacks of two runs can be compared one by one. Names that begin with "bare_" have no unwind tables.
+ * One function per way in which compilers lay out frames; each allocates at its innermost point.
+ * Deterministic, so that the stacks of two runs can be compared one by one. Names that begin with "bare_"
+ * have no unwind tables.
  */
 #include <alloca.h>
 #include <dlfcn.h>
@@ -66,8 +67,8 @@ NOINLINE static void aligned_with_alloca(int n) {
   USED(more);
 }
 
-__attribute__((force_align_arg_pointer, noinline)) static void forced(int a, int b, int c, int d, int e, int f, int g,
-                                                                      int h) {
+__attribute__((force_align_arg_pointer, noinline)) static void forced(int a, int b, int c, int d, int e,
+                                                                      int f, int g, int h) {
   char bytes[96] __attribute__((aligned(32)));
   USED(bytes);
   leaf();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Code without unwind tables, with and without a frame pointer; and one with tables that faults at its start. */
+/* Code without unwind tables, with and without a frame pointer; one with tables, that faults at its start. */
 	.text
 	.globl asm_with_frame
 	.type asm_with_frame, @function
@@ -24,6 +24,15 @@ asm_without_frame:
 	pop %rbp
 	ret
 	.size asm_without_frame, . - asm_without_frame
+
+/* Its last byte is right before the next function, and its tables do not fit there. */
+	.type before_the_fault, @function
+before_the_fault:
+	.cfi_startproc
+	.cfi_def_cfa_offset 4104
+	ret
+	.cfi_endproc
+	.size before_the_fault, . - before_the_fault
 
 	.globl faults_at_its_start
 	.type faults_at_its_start, @function

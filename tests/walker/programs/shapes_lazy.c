@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A function that is chosen at its first call: the chooser runs, and allocates, inside ld.so's lazy binding. */
+/* A function that is chosen at its first call: the chooser runs, and allocates, inside ld.so's lazy binding.
+ */
 #include <stdlib.h>
 
 static void *chosen(size_t size) {

@@ -25,7 +25,7 @@ __attribute__((noinline)) void middle(int n) {
   innermost(n);
   leaf();
 }
-}  // namespace
+} // namespace
 
 extern "C" void throwing() {
   try {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // C++ exceptions and cancellation: as a program, or with -DPLUGIN as a library that a C program loads.
 #include <pthread.h>
+#include <semaphore.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -18,7 +19,8 @@ struct Counter {
   }
 };
 
-// Deep: every frame has something to destroy in every hundredth call only, so that the stack stays below 8 MiB.
+// Deep: every frame has something to destroy in every hundredth call only, so that the stack stays below 8
+// MiB.
 __attribute__((noinline)) static int dive(int n) {
   if (n == 0) {
     throw std::runtime_error(std::string(200, 'x'));
@@ -45,6 +47,8 @@ extern "C" int throw_through(int frames) {
 }
 
 static int cleaned;
+static sem_t is_ready;
+
 static void clean(void *) {
   free(malloc(70));
   cleaned++;
@@ -53,6 +57,7 @@ static void clean(void *) {
 static void *wait_to_be_cancelled(void *) {
   Counter counter;
   pthread_cleanup_push(clean, nullptr);
+  sem_post(&is_ready);
   for (;;) {
     free(malloc(10));
     pause();
@@ -62,15 +67,20 @@ static void *wait_to_be_cancelled(void *) {
 }
 
 extern "C" int cancel(int count) {
+  cleaned = destroyed = 0;
+  sem_init(&is_ready, 0, 0);
   for (int i = 0; i < count; i++) {
     pthread_t thread;
     void *result;
-    if (pthread_create(&thread, nullptr, wait_to_be_cancelled, nullptr) != 0 || pthread_cancel(thread) != 0 ||
-        pthread_join(thread, &result) != 0 || result != PTHREAD_CANCELED) {
+    if (pthread_create(&thread, nullptr, wait_to_be_cancelled, nullptr) != 0) {
       return 3;
     }
+    sem_wait(&is_ready);
+    if (pthread_cancel(thread) != 0 || pthread_join(thread, &result) != 0 || result != PTHREAD_CANCELED) {
+      return 4;
+    }
   }
-  return cleaned > 0 ? 0 : 4; // a thread may be cancelled before it gets there
+  return cleaned == count && destroyed == count ? 0 : 5;
 }
 
 #ifndef PLUGIN

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A C program, linked with neither libstdc++ nor libgcc_s, that loads a C++ library which throws and catches. */
+/* A C program, linked with neither libstdc++ nor libgcc_s, that loads a C++ library which throws and catches.
+ */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
