@@ -15,6 +15,7 @@
 
 #define MADE_UP_STACK UINT64_C(0x0010000000000000)
 #define MADE_UP_FRAME UINT64_C(0x0020000000000000)
+#define MADE_UP_BASE UINT64_C(0x0030000000000000)
 #define MADE_UP_OTHER UINT64_C(0x0060000000000000)
 #define LOADED_MARK UINT64_C(0x0100000000000000)
 #define NEAR UINT64_C(0x0004000000000000)
@@ -65,7 +66,10 @@ static int access_memory(unw_addr_space_t space, unw_word_t address, unw_word_t 
   if (is_write != 0 || address < LOWEST_ADDRESS) {
     return -UNW_EINVAL;
   }
-  if (is_near(address, MADE_UP_STACK) || is_near(address, MADE_UP_FRAME)) {
+  /* Also behind a mark: what lies at a CFA that was itself loaded. */
+  unw_word_t unmarked = address & ~LOADED_MARK;
+  if (is_near(unmarked, MADE_UP_STACK) || is_near(unmarked, MADE_UP_FRAME) ||
+      is_near(unmarked, MADE_UP_BASE)) {
     *value = address | LOADED_MARK;
     return 0;
   }
@@ -94,6 +98,9 @@ static int access_register(unw_addr_space_t space, unw_regnum_t number, unw_word
     break;
   case UNW_X86_64_RBP:
     *value = MADE_UP_FRAME;
+    break;
+  case UNW_X86_64_RBX:
+    *value = MADE_UP_BASE;
     break;
   default:
     *value = MADE_UP_OTHER + (unw_word_t)number;
@@ -135,6 +142,9 @@ static bool read_cfa(uint64_t sp, struct ha_rule *rule) {
   } else if (is_near(sp, MADE_UP_FRAME)) {
     rule->kind = HA_RULE_FRAME;
     rule->cfa_offset = (int32_t)(int64_t)(sp - MADE_UP_FRAME);
+  } else if (is_near(sp, MADE_UP_BASE)) {
+    rule->kind = HA_RULE_BASE;
+    rule->cfa_offset = (int32_t)(int64_t)(sp - MADE_UP_BASE);
   } else if (is_near(sp & ~LOADED_MARK, MADE_UP_FRAME)) {
     rule->kind = HA_RULE_LOADED;
     rule->cfa_offset = (int32_t)(int64_t)((sp & ~LOADED_MARK) - MADE_UP_FRAME);
@@ -149,22 +159,30 @@ static bool read_saved_frame(unw_cursor_t *cursor, uint64_t sp, struct ha_rule *
   if (unw_get_save_loc(cursor, UNW_X86_64_RBP, &place) < 0) {
     return false;
   }
-  rule->saves_frame = place.type == UNW_SLT_MEMORY;
-  rule->frame_offset = rule->saves_frame ? (int32_t)(int64_t)(place.u.addr - sp) : 0;
+  if (place.type != UNW_SLT_MEMORY) {
+    rule->frame_place = HA_FRAME_KEPT;
+  } else if (is_near(place.u.addr, MADE_UP_FRAME) && rule->kind != HA_RULE_FRAME) {
+    rule->frame_place = HA_FRAME_AT_FRAME;
+    rule->frame_offset = (int32_t)(int64_t)(place.u.addr - MADE_UP_FRAME);
+  } else {
+    rule->frame_place = HA_FRAME_AT_CFA;
+    rule->frame_offset = (int32_t)(int64_t)(place.u.addr - sp);
+  }
   return true;
 }
 
 __attribute__((visibility("default"))) struct ha_rule ha_libunwind_resolve(uintptr_t pc) {
-  const struct ha_rule unknown = {.kind = HA_RULE_UNKNOWN};
+  const struct ha_rule complex = {.kind = HA_RULE_COMPLEX};
   struct ha_cfi_entry entry;
   if (!ha_cfi_find(pc, &entry)) {
-    return unknown; /* libunwind says "last" for code it knows nothing about */
+    return (struct ha_rule){.kind =
+                                HA_RULE_UNKNOWN}; /* libunwind says "last" for code it knows nothing about */
   }
   /* The first frame of a walk is taken to be executing exactly there. */
   struct question question = {pc};
   unw_cursor_t cursor;
   if (unw_init_remote(&cursor, made_up_space(), &question) < 0) {
-    return unknown;
+    return complex;
   }
   if (unw_is_signal_frame(&cursor) > 0 || entry.is_signal_frame) {
     return (struct ha_rule){.kind = HA_RULE_SIGNAL};
@@ -173,12 +191,12 @@ __attribute__((visibility("default"))) struct ha_rule ha_libunwind_resolve(uintp
   if (step == 0) {
     return (struct ha_rule){.kind = HA_RULE_LAST};
   }
-  struct ha_rule rule = unknown;
+  struct ha_rule rule = complex;
   unw_word_t sp;
   unw_save_loc_t return_place;
   bool is_understood = step > 0 && unw_get_reg(&cursor, UNW_X86_64_RSP, &sp) >= 0 &&
                        unw_get_save_loc(&cursor, UNW_X86_64_RIP, &return_place) >= 0 &&
                        return_place.type == UNW_SLT_MEMORY && return_place.u.addr == sp - WORD &&
                        read_cfa(sp, &rule) && read_saved_frame(&cursor, sp, &rule);
-  return is_understood ? rule : unknown;
+  return is_understood ? rule : complex;
 }

@@ -5,20 +5,21 @@
  *
  * CFA expressions are evaluated with the stack and frame pointer as unknowns: a value is a constant, one of
  * the two plus a constant, or a word loaded from such an address. That covers what compilers and linkers
- * write (stack realignment, PLT entries); anything else is HA_RULE_UNKNOWN.
+ * write (stack realignment, PLT entries); anything else is HA_RULE_COMPLEX.
  */
 #include "sampler/rule.h"
 
 #include "sampler/cfi.h"
 
 /* DWARF numbers of the x86-64 registers (psABI, figure 3.36). */
+#define REGISTER_BASE 3
 #define REGISTER_FRAME 6
 #define REGISTER_STACK 7
 #define REGISTER_RETURN 16
 
 #define STATE_DEPTH 8
 #define EXPRESSION_DEPTH 8
-#define WORD 8
+#define WORD HA_RULE_WORD
 
 enum instruction {
   CFA_ADVANCE_LOC = 0x40, /* operand in the low six bits */
@@ -68,17 +69,19 @@ enum operation {
 };
 
 /* Where a register of the caller is found. */
-enum place { PLACE_SAME, PLACE_SAVED, PLACE_UNDEFINED, PLACE_OTHER };
+enum place { PLACE_SAME, PLACE_SAVED, PLACE_EXPRESSION, PLACE_UNDEFINED, PLACE_OTHER };
 
 struct saved_register {
   enum place place;
-  int64_t offset; /* from the CFA, for PLACE_SAVED */
+  int64_t offset;                  /* from the CFA, for PLACE_SAVED */
+  struct ha_cfi_cursor expression; /* of its address, for PLACE_EXPRESSION */
 };
 
 struct state {
   uint64_t cfa_register;
   int64_t cfa_offset;
   struct ha_cfi_cursor cfa_expression; /* empty unless the CFA is one */
+  struct saved_register base;
   struct saved_register frame;
   struct saved_register ret;
 };
@@ -94,16 +97,29 @@ struct machine {
 };
 
 static struct saved_register *watched(struct state *state, uint64_t number) {
-  if (number == REGISTER_FRAME) {
+  switch (number) {
+  case REGISTER_BASE:
+    return &state->base;
+  case REGISTER_FRAME:
     return &state->frame;
+  case REGISTER_RETURN:
+    return &state->ret;
+  default:
+    return NULL;
   }
-  return number == REGISTER_RETURN ? &state->ret : NULL;
 }
 
 static void set_place(struct machine *machine, uint64_t number, enum place place, int64_t offset) {
   struct saved_register *saved = watched(&machine->now, number);
   if (saved != NULL) {
-    *saved = (struct saved_register){place, offset};
+    *saved = (struct saved_register){.place = place, .offset = offset};
+  }
+}
+
+static void set_expression(struct machine *machine, uint64_t number, struct ha_cfi_cursor expression) {
+  struct saved_register *saved = watched(&machine->now, number);
+  if (saved != NULL) {
+    *saved = (struct saved_register){.place = PLACE_EXPRESSION, .expression = expression};
   }
 }
 
@@ -200,6 +216,9 @@ static bool run_register(struct machine *machine, struct ha_cfi_cursor *program,
     (void)ha_cfi_uleb(program);
     return true;
   case CFA_EXPRESSION:
+    number = ha_cfi_uleb(program);
+    set_expression(machine, number, ha_cfi_block(program, ha_cfi_uleb(program)));
+    return true;
   case CFA_VAL_EXPRESSION:
     set_place(machine, ha_cfi_uleb(program), PLACE_OTHER, 0);
     (void)ha_cfi_block(program, ha_cfi_uleb(program));
@@ -260,7 +279,7 @@ static void run(struct machine *machine, struct ha_cfi_cursor program, uintptr_t
 
 /* Expressions. A value is `constant`, plus a register, or the word loaded from that address. */
 
-enum base { BASE_NONE, BASE_STACK, BASE_FRAME, BASE_LOADED_FRAME };
+enum base { BASE_NONE, BASE_STACK, BASE_FRAME, BASE_BASE, BASE_LOADED_FRAME };
 
 struct value {
   enum base base;
@@ -298,6 +317,9 @@ static void push_register(struct evaluation *evaluation, unsigned number, int64_
     break;
   case REGISTER_FRAME:
     push(evaluation, BASE_FRAME, offset);
+    break;
+  case REGISTER_BASE:
+    push(evaluation, BASE_BASE, offset);
     break;
   case REGISTER_RETURN:
     push(evaluation, BASE_NONE, (int64_t)return_address + offset);
@@ -384,8 +406,12 @@ static void evaluate_one(struct evaluation *evaluation, struct ha_cfi_cursor *ex
   }
 }
 
-static struct value evaluate(struct ha_cfi_cursor expression, uintptr_t return_address, bool *is_understood) {
+static struct value evaluate(struct ha_cfi_cursor expression, const struct value *first,
+                             uintptr_t return_address, bool *is_understood) {
   struct evaluation evaluation = {.is_understood = true};
+  if (first != NULL) {
+    push(&evaluation, first->base, first->constant);
+  }
   while (expression.at < expression.end && evaluation.is_understood) {
     evaluate_one(&evaluation, &expression, return_address);
   }
@@ -398,10 +424,20 @@ static struct value evaluate(struct ha_cfi_cursor expression, uintptr_t return_a
 
 static struct value cfa_of(const struct state *state, uintptr_t return_address, bool *is_understood) {
   if (state->cfa_expression.at != NULL) {
-    return evaluate(state->cfa_expression, return_address, is_understood);
+    return evaluate(state->cfa_expression, NULL, return_address, is_understood);
   }
-  *is_understood = state->cfa_register == REGISTER_STACK || state->cfa_register == REGISTER_FRAME;
-  return (struct value){state->cfa_register == REGISTER_STACK ? BASE_STACK : BASE_FRAME, state->cfa_offset};
+  *is_understood = true;
+  switch (state->cfa_register) {
+  case REGISTER_STACK:
+    return (struct value){BASE_STACK, state->cfa_offset};
+  case REGISTER_FRAME:
+    return (struct value){BASE_FRAME, state->cfa_offset};
+  case REGISTER_BASE:
+    return (struct value){BASE_BASE, state->cfa_offset};
+  default:
+    *is_understood = false;
+    return (struct value){BASE_NONE, 0};
+  }
 }
 
 static bool fits(int64_t value, unsigned bits) {
@@ -409,32 +445,52 @@ static bool fits(int64_t value, unsigned bits) {
   return value >= -limit && value < limit;
 }
 
+/* Where the frame pointer is saved, as far as a rule can say it. */
+static bool place_frame(const struct saved_register *frame, struct value cfa, uintptr_t return_address,
+                        struct ha_rule *rule) {
+  int64_t offset = 0;
+  bool is_understood = true;
+  rule->frame_place = HA_FRAME_KEPT;
+  if (frame->place == PLACE_SAVED) {
+    rule->frame_place = HA_FRAME_AT_CFA;
+    offset = frame->offset;
+  } else if (frame->place == PLACE_EXPRESSION) {
+    /* The standard has the CFA on the stack when such an expression begins. */
+    struct value address = evaluate(frame->expression, &cfa, return_address, &is_understood);
+    rule->frame_place = HA_FRAME_AT_FRAME;
+    offset = address.constant;
+    is_understood = is_understood && address.base == BASE_FRAME;
+  } else if (frame->place != PLACE_SAME) {
+    is_understood = false;
+  }
+  rule->frame_offset = (int32_t)offset;
+  return is_understood && offset % WORD == 0 && fits(offset / WORD, HA_RULE_FRAME_BITS);
+}
+
+static void place_base(const struct saved_register *base, struct ha_rule *rule) {
+  bool is_saved = base->place == PLACE_SAVED && base->offset == (int32_t)base->offset;
+  rule->base_place = base->place == PLACE_SAME ? HA_BASE_KEPT : is_saved ? HA_BASE_AT_CFA : HA_BASE_LOST;
+  rule->base_offset = is_saved ? (int32_t)base->offset : 0;
+}
+
 static struct ha_rule rule_of(const struct machine *machine, uintptr_t pc) {
   static const enum ha_rule_kind kinds[] = {
-      [BASE_NONE] = HA_RULE_UNKNOWN,
-      [BASE_STACK] = HA_RULE_STACK,
-      [BASE_FRAME] = HA_RULE_FRAME,
-      [BASE_LOADED_FRAME] = HA_RULE_LOADED,
+      [BASE_NONE] = HA_RULE_COMPLEX, [BASE_STACK] = HA_RULE_STACK,         [BASE_FRAME] = HA_RULE_FRAME,
+      [BASE_BASE] = HA_RULE_BASE,    [BASE_LOADED_FRAME] = HA_RULE_LOADED,
   };
   const struct state *state = &machine->now;
-  struct ha_rule rule = {.kind = HA_RULE_UNKNOWN};
   if (state->ret.place == PLACE_UNDEFINED) {
-    rule.kind = HA_RULE_LAST;
-    return rule;
+    return (struct ha_rule){.kind = HA_RULE_LAST};
   }
+  uintptr_t return_address = pc + 1;
   bool is_understood;
-  struct value cfa = cfa_of(state, pc + 1, &is_understood);
+  struct value cfa = cfa_of(state, return_address, &is_understood);
+  struct ha_rule rule = {.kind = kinds[cfa.base], .cfa_offset = (int32_t)cfa.constant};
+  place_base(&state->base, &rule);
   bool is_usual = is_understood && state->ret.place == PLACE_SAVED && state->ret.offset == -WORD &&
                   fits(cfa.constant, HA_RULE_CFA_BITS) &&
-                  (state->frame.place == PLACE_SAME ||
-                   (state->frame.place == PLACE_SAVED && fits(state->frame.offset, HA_RULE_FRAME_BITS)));
-  if (is_usual) {
-    rule.kind = kinds[cfa.base];
-    rule.cfa_offset = (int32_t)cfa.constant;
-    rule.saves_frame = state->frame.place == PLACE_SAVED;
-    rule.frame_offset = (int32_t)state->frame.offset;
-  }
-  return rule;
+                  place_frame(&state->frame, cfa, return_address, &rule);
+  return is_usual ? rule : (struct ha_rule){.kind = HA_RULE_COMPLEX};
 }
 
 struct ha_rule ha_rule_find(uintptr_t pc) {
@@ -450,5 +506,5 @@ struct ha_rule ha_rule_find(uintptr_t pc) {
   machine.location = entry.start;
   machine.initial = machine.now;
   run(&machine, entry.program, pc);
-  return machine.is_understood ? rule_of(&machine, pc) : (struct ha_rule){.kind = HA_RULE_UNKNOWN};
+  return machine.is_understood ? rule_of(&machine, pc) : (struct ha_rule){.kind = HA_RULE_COMPLEX};
 }

@@ -18,16 +18,17 @@ struct slot {
   uint64_t packed; /* atomic: 0 until the rule is there */
 };
 
-/* The packed word, from the top: CFA offset, frame offset, generation, kind, flags. */
+/* The packed word, from the top: CFA offset, frame offset in words, generation, kind, frame place, "there is one". */
 #define CFA_SHIFT (64 - HA_RULE_CFA_BITS)
 #define FRAME_SHIFT (CFA_SHIFT - HA_RULE_FRAME_BITS)
 #define FRAME_MASK (((uint64_t)1 << HA_RULE_FRAME_BITS) - 1)
-#define GENERATION_BITS 8
+#define GENERATION_BITS 20
 #define GENERATION_SHIFT 6
-#define GENERATION_MASK ((uint64_t)0xff)
-#define KIND_SHIFT 2
+#define GENERATION_MASK (((uint64_t)1 << GENERATION_BITS) - 1)
+#define KIND_SHIFT 3
 #define KIND_MASK 7u
-#define SAVES_FRAME 2u
+#define PLACE_SHIFT 1
+#define PLACE_MASK 3u
 #define IS_SET 1u
 
 _Static_assert(FRAME_SHIFT >= GENERATION_SHIFT + GENERATION_BITS, "the fields do not overlap");
@@ -39,17 +40,19 @@ static struct ha_rule (*resolver)(uintptr_t pc); /* atomic; set once */
 static int resolver_is_busy;                     /* atomic; a thread is in it */
 
 static uint64_t pack(struct ha_rule rule, uint64_t born) {
-  return (uint64_t)rule.cfa_offset << CFA_SHIFT | ((uint64_t)rule.frame_offset & FRAME_MASK) << FRAME_SHIFT |
-         (born & GENERATION_MASK) << GENERATION_SHIFT | (uint64_t)rule.kind << KIND_SHIFT |
-         (rule.saves_frame ? SAVES_FRAME : 0) | IS_SET;
+  return (uint64_t)rule.cfa_offset << CFA_SHIFT |
+         ((uint64_t)(rule.frame_offset / HA_RULE_WORD) & FRAME_MASK) << FRAME_SHIFT |
+         born << GENERATION_SHIFT | (uint64_t)rule.kind << KIND_SHIFT |
+         (uint64_t)rule.frame_place << PLACE_SHIFT | IS_SET;
 }
 
 static struct ha_rule unpack(uint64_t word) {
   return (struct ha_rule){
       .kind = (enum ha_rule_kind)(word >> KIND_SHIFT & KIND_MASK),
       .cfa_offset = (int32_t)((int64_t)word >> CFA_SHIFT),
-      .saves_frame = (word & SAVES_FRAME) != 0,
-      .frame_offset = (int32_t)((int64_t)(word << HA_RULE_CFA_BITS) >> (64 - HA_RULE_FRAME_BITS)),
+      .frame_place = (enum ha_frame_place)(word >> PLACE_SHIFT & PLACE_MASK),
+      .frame_offset =
+          HA_RULE_WORD * (int32_t)((int64_t)(word << HA_RULE_CFA_BITS) >> (64 - HA_RULE_FRAME_BITS)),
   };
 }
 
@@ -120,8 +123,19 @@ struct ha_rule ha_rule_lookup(uintptr_t pc) {
   return find_and_keep(slot, pc, now);
 }
 
+/* When the number that rules carry comes round, the rules that still carry it go. */
+static void drop_all(void) {
+  struct slot *first = ha_load_acquire(&slots);
+  for (size_t i = 0; first != NULL && i < SLOT_COUNT; i++) {
+    ha_store_relaxed(&first[i].packed, 0);
+  }
+}
+
 void ha_rules_forget(void) {
-  __atomic_fetch_add(&generation, 1, __ATOMIC_RELEASE);
+  uint32_t next = __atomic_add_fetch(&generation, 1, __ATOMIC_ACQ_REL);
+  if ((next & GENERATION_MASK) == 0) {
+    drop_all();
+  }
 }
 
 uint64_t ha_rule_misses(void) {

@@ -16,6 +16,8 @@
 #define OWN_STACK_MAX ((uintptr_t)256 * 1024 * 1024)
 #define ASKED_AT_ONCE                                                                                        \
   ((uintptr_t)8 * 1024 * 1024) /* more than that deeper than ever before: page by page each time */
+#define OUTERMOST_FRAMES                                                                                     \
+  ((uintptr_t)64 * 1024) /* from the outermost frame to the top: thread-local storage */
 #define LOWEST_ADDRESS ((uintptr_t)HA_OS_PAGE)
 
 extern void *__libc_stack_end;
@@ -62,9 +64,16 @@ void ha_stack_memory_begin(struct ha_stack_memory *memory, uintptr_t sp) {
     }
     low = at;
   }
-  own.low = low;
   memory->low = low;
   memory->high = top;
+}
+
+void ha_stack_memory_end(const struct ha_stack_memory *memory, uintptr_t sp) {
+  /* Memory that merely touches the stack may be unmapped one day; frames that lead up the stack are on it. */
+  bool is_on_stack = sp >= own.low || own.high - sp < OUTERMOST_FRAMES;
+  if (memory->high == own.high && memory->low < own.low && is_on_stack) {
+    own.low = memory->low;
+  }
 }
 
 bool ha_stack_memory_check_slow(struct ha_stack_memory *memory, uintptr_t address) {

@@ -20,6 +20,9 @@ struct ha_stack_memory {
 /* sp: the stack pointer the walk starts from. */
 void ha_stack_memory_begin(struct ha_stack_memory *memory, uintptr_t sp);
 
+/* sp: where the walk ended. If its frames led up to what is known of the thread's stack, more is known of it now. */
+void ha_stack_memory_end(const struct ha_stack_memory *memory, uintptr_t sp);
+
 bool ha_stack_memory_check_slow(struct ha_stack_memory *memory, uintptr_t address);
 
 /* Reads the aligned word at address; false if it cannot be read. May change errno. */

@@ -3,7 +3,8 @@
  * Three walkers behind one function:
  *
  *   rules           the default: unwind rules from the programs' own tables, cached (rule_cache.h). Code without
- *                   unwind information is passed by its frame pointer, where that leads upwards.
+ *                   unwind information is passed by its frame pointer, where that leads upwards; where the
+ *                   information says more than a rule can hold, the walk ends.
  *                   HALLOC_UNWIND=dwarf has libunwind work the rules out (resolver.h), as a second opinion.
  *   frame pointers  for programs built with them; asks for no tables at all.
  *   libgcc          the unwinder of C++ exceptions, as reference.
@@ -35,6 +36,7 @@
 #define WORD sizeof(uintptr_t)
 #define UNWIND_LIBRARY_NAME "libhalloc-unwind.so.0"
 #define LOWEST_CODE_ADDRESS ((uintptr_t)HA_OS_PAGE)
+#define HIGHEST_CODE_ADDRESS ((uintptr_t)1 << 47)
 
 /* Only present when the library is linked statically: the code is then gathered in one named section. */
 extern const char __start_halloc_text[] __attribute__((weak, visibility("hidden")));
@@ -72,7 +74,7 @@ static bool is_own_code(uintptr_t address) {
 /* False when the walk should end. halloc's own frames are left out, also between others: a new-handler that allocates
  * is called by us. */
 static bool take_frame(struct walk *walk, uintptr_t return_address) {
-  if (return_address < LOWEST_CODE_ADDRESS) {
+  if (return_address < LOWEST_CODE_ADDRESS || return_address >= HIGHEST_CODE_ADDRESS) {
     return false;
   }
   if (is_own_code(return_address)) {
@@ -91,6 +93,9 @@ struct registers {
   uintptr_t pc; /* where it will go on, or exactly where it was interrupted */
   uintptr_t sp;
   uintptr_t fp;
+  uintptr_t base;       /* rbx, while has_base */
+  bool has_base;        /* rbx is being followed; so are halloc's own frames, and rules are found anew */
+  bool wants_base;      /* the walk ended for want of it */
   bool was_interrupted; /* pc is an address to execute, not one to return to */
   struct ha_stack_memory memory;
 };
@@ -135,11 +140,23 @@ static bool step_over_signal(struct registers *registers) {
   registers->sp = sp;
   registers->fp = fp;
   registers->was_interrupted = true;
+  registers->has_base = false;
   return true;
 }
 
+/* The caller's rbx, if it is being followed. */
+static void step_base(struct registers *registers, const struct ha_rule *rule, uintptr_t cfa) {
+  uintptr_t saved_at = cfa + (uintptr_t)(intptr_t)rule->base_offset;
+  if (rule->base_place == HA_BASE_LOST ||
+      (rule->base_place == HA_BASE_AT_CFA &&
+       !ha_stack_memory_read(&registers->memory, saved_at, &registers->base))) {
+    registers->has_base = false;
+  }
+}
+
 static bool step_by_rule(struct registers *registers) {
-  struct ha_rule rule = ha_rule_lookup(registers->pc - (registers->was_interrupted ? 0 : 1));
+  uintptr_t pc = registers->pc - (registers->was_interrupted ? 0 : 1);
+  struct ha_rule rule = registers->has_base ? ha_rule_find(pc) : ha_rule_lookup(pc);
   uintptr_t cfa = 0;
   switch (rule.kind) {
   case HA_RULE_STACK:
@@ -147,6 +164,13 @@ static bool step_by_rule(struct registers *registers) {
     break;
   case HA_RULE_FRAME:
     cfa = registers->fp + (uintptr_t)(intptr_t)rule.cfa_offset;
+    break;
+  case HA_RULE_BASE:
+    registers->wants_base = !registers->has_base;
+    if (registers->wants_base) {
+      return false;
+    }
+    cfa = registers->base + (uintptr_t)(intptr_t)rule.cfa_offset;
     break;
   case HA_RULE_LOADED:
     if (!ha_stack_memory_read(&registers->memory, registers->fp + (uintptr_t)(intptr_t)rule.cfa_offset,
@@ -162,11 +186,26 @@ static bool step_by_rule(struct registers *registers) {
     return false;
   }
   uintptr_t caller_fp = registers->fp;
-  uintptr_t saved_at = cfa + (uintptr_t)(intptr_t)rule.frame_offset;
-  if (rule.saves_frame && !ha_stack_memory_read(&registers->memory, saved_at, &caller_fp)) {
+  uintptr_t base = rule.frame_place == HA_FRAME_AT_CFA ? cfa : registers->fp;
+  uintptr_t saved_at = base + (uintptr_t)(intptr_t)rule.frame_offset;
+  if (rule.frame_place != HA_FRAME_KEPT && !ha_stack_memory_read(&registers->memory, saved_at, &caller_fp)) {
     return false;
   }
+  if (registers->has_base) {
+    step_base(registers, &rule, cfa);
+  }
   return leave_frame(registers, cfa, caller_fp);
+}
+
+/* The walk again from here, following rbx as well: slower, for stacks on which a frame is found by it. */
+static HA_COLD void walk_with_base(struct walk *walk) {
+  struct registers registers = {.has_base = true, .was_interrupted = true};
+  __asm__ volatile("leaq 0(%%rip), %0\n\tmovq %%rsp, %1\n\tmovq %%rbp, %2\n\tmovq %%rbx, %3"
+                   : "=&r"(registers.pc), "=&r"(registers.sp), "=&r"(registers.fp), "=&r"(registers.base));
+  ha_stack_memory_begin(&registers.memory, registers.sp);
+  walk->count = 0;
+  while (step_by_rule(&registers) && take_frame(walk, registers.pc + registers.was_interrupted)) {
+  }
 }
 
 /* frame: the address of a frame that keeps its frame pointer, the one to start from. */
@@ -179,17 +218,24 @@ static void walk_stack(struct walk *walk, uintptr_t frame) {
   do {
     is_there = step_by_frame_pointer(&registers);
   } while (is_there && is_own_code(registers.pc));
-  while (is_there && take_frame(walk, registers.pc)) {
+  /* An interrupted frame is given one further, since one is taken off when addresses are named. */
+  while (is_there && take_frame(walk, registers.pc + registers.was_interrupted)) {
     is_there = by_rules ? step_by_rule(&registers) : step_by_frame_pointer(&registers);
+  }
+  ha_stack_memory_end(&registers.memory, registers.sp);
+  if (ha_unlikely(registers.wants_base)) {
+    walk_with_base(walk);
   }
 }
 
 /* libgcc's two functions, once they are wanted and loaded. */
 static _Unwind_Reason_Code (*libgcc_backtrace)(_Unwind_Trace_Fn, void *);
-static _Unwind_Ptr (*libgcc_ip)(struct _Unwind_Context *);
+static _Unwind_Ptr (*libgcc_ip)(struct _Unwind_Context *, int *);
 
 static _Unwind_Reason_Code on_libgcc_frame(struct _Unwind_Context *context, void *arg) {
-  return take_frame(arg, libgcc_ip(context)) ? _URC_NO_REASON : _URC_END_OF_STACK;
+  int was_interrupted = 0;
+  uintptr_t pc = libgcc_ip(context, &was_interrupted);
+  return take_frame(arg, pc + (was_interrupted != 0)) ? _URC_NO_REASON : _URC_END_OF_STACK;
 }
 
 static void load_libgcc(void) {
@@ -198,7 +244,7 @@ static void load_libgcc(void) {
     ha_log("HALLOC_UNWIND=libgcc: libgcc_s.so.1 could not be loaded; auto is used");
     return;
   }
-  libgcc_ip = (_Unwind_Ptr(*)(struct _Unwind_Context *))dlsym(libgcc, "_Unwind_GetIP");
+  libgcc_ip = (_Unwind_Ptr(*)(struct _Unwind_Context *, int *))dlsym(libgcc, "_Unwind_GetIPInfo");
   ha_store_release(&libgcc_backtrace,
                    (_Unwind_Reason_Code(*)(_Unwind_Trace_Fn, void *))dlsym(libgcc, "_Unwind_Backtrace"));
 }

@@ -3,7 +3,7 @@
  * The call stack of the calling thread, as return addresses.
  *
  * May be called while the application, ld.so or stdio hold any of their locks, from inside malloc or free, and on
- * any stack with 4 KiB left. It never allocates, waits for a lock, opens a file, or changes errno or the signal
+ * any stack with 4 KiB left (8 with HALLOC_UNWIND=dwarf). It never allocates, waits for a lock, opens a file, or changes errno or the signal
  * mask. halloc's own frames are left out. What could not be walked is cut, and counted.
  */
 #ifndef HA_SAMPLER_UNWIND_H

@@ -31,8 +31,8 @@ static bool is_same(struct ha_rule a, struct ha_rule b) {
   if (a.kind >= HA_RULE_SIGNAL) {
     return true;
   }
-  return a.cfa_offset == b.cfa_offset && a.saves_frame == b.saves_frame &&
-         (!a.saves_frame || a.frame_offset == b.frame_offset);
+  return a.cfa_offset == b.cfa_offset && a.frame_place == b.frame_place &&
+         (!a.frame_place || a.frame_offset == b.frame_offset);
 }
 
 static void compare_at(const char *object, uintptr_t pc, struct tally *tally) {
@@ -41,8 +41,8 @@ static void compare_at(const char *object, uintptr_t pc, struct tally *tally) {
   tally->compared[ours.kind]++;
   if (!is_same(ours, theirs) && tally->different++ < SHOWN_MAX) {
     printf("%s %#lx: ours %d %d %d %d, libunwind's %d %d %d %d\n", object, (unsigned long)pc, ours.kind,
-           ours.cfa_offset, ours.saves_frame, ours.frame_offset, theirs.kind, theirs.cfa_offset,
-           theirs.saves_frame, theirs.frame_offset);
+           ours.cfa_offset, ours.frame_place, ours.frame_offset, theirs.kind, theirs.cfa_offset,
+           theirs.frame_place, theirs.frame_offset);
   }
 }
 
