@@ -21,6 +21,8 @@
 #define EXACT_BINS 64
 #define BIN_COUNT 256
 #define BITS 64
+/* Where most blocks are samples there are many such pages: beyond this they use memory again like all others. */
+#define FAR_PAGES_MAX 48 /* 3 MiB */
 #define SCAN_MAX 32 /* spans of one bin looked at for a fit */
 
 struct arena {
@@ -34,6 +36,7 @@ static struct {
   unsigned count;
   struct ha_page_list bins[BIN_COUNT];
   uint64_t bin_used[BIN_COUNT / BITS]; /* bit per bin: not empty */
+  unsigned far_pages;                  /* in use */
   struct ha_arena_totals totals;       /* read without the lock */
 } space;
 
@@ -234,6 +237,44 @@ static bool split_off(struct ha_page *span, size_t from, size_t slices) {
   return true;
 }
 
+static struct ha_page *find_largest(void) {
+  for (unsigned word = HA_ARRAY_LEN(space.bin_used); word-- > 0;) {
+    uint64_t used = space.bin_used[word];
+    if (used != 0) {
+      return space.bins[word * BITS + (BITS - 1 - (unsigned)__builtin_clzl(used))].first;
+    }
+  }
+  return NULL;
+}
+
+/* Makes a used span of a withdrawn free one that has the right length by now. */
+static struct ha_page *use(struct ha_page *span) {
+  ha_owner_add(&space.totals.free_slices, -(uint64_t)span->slices);
+  touch(span);
+  ha_page_map_set(span->start, 1, span);
+  check_arenas();
+  return span;
+}
+
+/* From the end of the largest free span; NULL if that is not longer than wanted. */
+static struct ha_page *cut_from_largest(size_t slices) {
+  struct ha_page *span = find_largest();
+  if (span == NULL || span->slices <= slices || space.far_pages == FAR_PAGES_MAX) {
+    return NULL;
+  }
+  size_t rest = span->slices - slices;
+  withdraw(span);
+  if (!split_off(span, 0, rest)) {
+    insert(span);
+    return NULL;
+  }
+  span->start += rest * HA_SLICE;
+  span->slices = (uint32_t)slices;
+  span->is_far = true;
+  space.far_pages++;
+  return use(span);
+}
+
 struct ha_page *ha_span_alloc_locked(size_t slices, size_t alignment) {
   struct ha_page *span = ha_span_reuse_locked(slices, alignment);
   if (span == NULL && add_arena(slices, alignment)) {
@@ -262,11 +303,7 @@ struct ha_page *ha_span_reuse_locked(size_t slices, size_t alignment) {
   }
   span->start += lead * HA_SLICE;
   span->slices = (uint32_t)slices;
-  ha_owner_add(&space.totals.free_slices, -(uint64_t)slices);
-  touch(span);
-  ha_page_map_set(span->start, 1, span);
-  check_arenas();
-  return span;
+  return use(span);
 }
 
 /* Takes a free neighbour into the span, if there is one. */
@@ -325,10 +362,13 @@ bool ha_span_extend_locked(struct ha_page *span, size_t slices) {
   return true;
 }
 
-struct ha_page *ha_page_alloc(unsigned size_class) {
+struct ha_page *ha_page_alloc(unsigned size_class, bool for_samples) {
   size_t slices = ha_class_size(size_class) <= HA_SMALL_MAX ? 1 : HA_MEDIUM_PAGE_SLICES;
   ha_lock(HA_RANK_ARENA);
-  struct ha_page *page = ha_span_alloc_locked(slices, HA_SLICE);
+  struct ha_page *page = for_samples && slices == 1 ? cut_from_largest(slices) : NULL;
+  if (page == NULL) {
+    page = ha_span_alloc_locked(slices, HA_SLICE);
+  }
   if (page != NULL) {
     ha_page_map_set(page->start, slices, page);
   }
@@ -343,6 +383,8 @@ void ha_page_release(struct ha_page *page) {
   ha_lock(HA_RANK_ARENA);
   ha_store_relaxed(&page->owner, NULL);
   ha_store_relaxed(&page->heap, NULL);
+  space.far_pages -= page->is_far;
+  page->is_far = false;
   ha_span_free_locked(page);
   ha_unlock(HA_RANK_ARENA);
 }

@@ -32,8 +32,10 @@ void ha_span_free_locked(struct ha_page *span);
 /* Makes a used span longer in place if the slices behind it are free. */
 bool ha_span_extend_locked(struct ha_page *span, size_t slices);
 
-/* A page of equal blocks, mapped for all its slices; and its way back. */
-struct ha_page *ha_page_alloc(unsigned size_class);
+/* A page of equal blocks, mapped for all its slices; and its way back. Small pages of samples hold few blocks: they are
+ * cut from the far end of the largest free span, where memory is mostly untouched, so that they do not sit on slices whose
+ * memory others have used and could use again. */
+struct ha_page *ha_page_alloc(unsigned size_class, bool for_samples);
 void ha_page_release(struct ha_page *page);
 
 /* Slices of arenas; those of free spans; those of free spans that were never handed out. Read without the

@@ -210,7 +210,7 @@ static struct ha_page *take_abandoned(struct ha_heap *heap, unsigned size_class)
 }
 
 static struct ha_page *take_new(struct ha_heap *heap, unsigned size_class) {
-  struct ha_page *page = ha_page_alloc(size_class);
+  struct ha_page *page = ha_page_alloc(size_class, heap->is_borrowed);
   if (page == NULL) {
     return NULL;
   }

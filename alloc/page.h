@@ -63,6 +63,7 @@ struct ha_page {
   bool is_zero;    /* owner: so is every block of the alloc list */
   bool is_full;    /* owner: on the heap's full list, `owner` is NULL */
   bool is_listed;  /* HA_RANK_ABANDONED: on an abandoned list */
+  bool is_far;     /* HA_RANK_ARENA: a page of samples cut from the far end of free space */
   size_t block_size;
   struct ha_sample *samples;
 

@@ -9,9 +9,12 @@
 #include "base/atomic.h"
 #include "base/os.h"
 
-#define SLOT_SHIFT 16 /* 1 MiB of address space, resident as it is used */
-#define SLOT_COUNT ((size_t)1 << SLOT_SHIFT)
+/* A small table first: few programs are sampled in more than some thousand places, and a sparse table costs an OS page
+ * for every rule. What finds no slot there goes to the large one. */
+#define TABLE_COUNT 2
 #define WINDOW 8
+
+static const unsigned shifts[TABLE_COUNT] = {11, 16}; /* 32 KiB, 1 MiB */
 
 struct slot {
   uintptr_t pc;    /* atomic: 0, then the address for good */
@@ -33,8 +36,8 @@ struct slot {
 
 _Static_assert(FRAME_SHIFT >= GENERATION_SHIFT + GENERATION_BITS, "the fields do not overlap");
 
-static struct slot *slots;  /* atomic; set once */
-static uint32_t generation; /* atomic */
+static struct slot *tables[TABLE_COUNT]; /* atomic; each set once */
+static uint32_t generation;              /* atomic */
 static uint64_t misses;
 static struct ha_rule (*resolver)(uintptr_t pc); /* atomic; set once */
 static int resolver_is_busy;                     /* atomic; a thread is in it */
@@ -56,25 +59,31 @@ static struct ha_rule unpack(uint64_t word) {
   };
 }
 
-static struct slot *table(void) {
-  struct slot *known = ha_load_acquire(&slots);
+static struct slot *table(unsigned which) {
+  struct slot *known = ha_load_acquire(&tables[which]);
   if (ha_likely(known != NULL)) {
     return known;
   }
-  struct slot *mine = ha_os_reserve(SLOT_COUNT * sizeof *mine);
+  size_t size = sizeof *known << shifts[which];
+  struct slot *mine = ha_os_reserve(size);
   struct slot *none = NULL;
-  if (mine == NULL || ha_cas_strong_acq_rel(&slots, &none, mine)) {
+  if (mine == NULL || ha_cas_strong_acq_rel(&tables[which], &none, mine)) {
     return mine;
   }
-  ha_os_unmap(mine, SLOT_COUNT * sizeof *mine);
+  ha_os_unmap(mine, size);
   return none;
 }
 
-/* The slot of pc, claimed if it had none; NULL when the window is full of others. */
-static struct slot *slot_of(struct slot *first, uintptr_t pc) {
-  size_t start = (pc * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - SLOT_SHIFT);
+/* The slot of pc in a table, claimed if it had none; NULL when the window is full of others. */
+static struct slot *slot_in(unsigned which, uintptr_t pc) {
+  struct slot *first = table(which);
+  if (first == NULL) {
+    return NULL;
+  }
+  size_t mask = ((size_t)1 << shifts[which]) - 1;
+  size_t start = (pc * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - shifts[which]);
   for (size_t i = 0; i < WINDOW; i++) {
-    struct slot *slot = &first[(start + i) & (SLOT_COUNT - 1)];
+    struct slot *slot = &first[(start + i) & mask];
     uintptr_t found = ha_load_relaxed(&slot->pc);
     if (found == 0 && ha_cas_strong_acq_rel(&slot->pc, &found, pc)) {
       return slot;
@@ -84,6 +93,11 @@ static struct slot *slot_of(struct slot *first, uintptr_t pc) {
     }
   }
   return NULL;
+}
+
+static struct slot *slot_of(uintptr_t pc) {
+  struct slot *slot = slot_in(0, pc);
+  return ha_likely(slot != NULL) ? slot : slot_in(1, pc);
 }
 
 void ha_rules_resolve_with(struct ha_rule (*resolve)(uintptr_t pc)) {
@@ -114,8 +128,7 @@ static HA_COLD struct ha_rule find_and_keep(struct slot *slot, uintptr_t pc, uin
 struct ha_rule ha_rule_lookup(uintptr_t pc) {
   /* Before the rule is looked at or found: a rule found across a change carries the older number. */
   uint64_t now = ha_load_acquire(&generation) & GENERATION_MASK;
-  struct slot *first = table();
-  struct slot *slot = first != NULL ? slot_of(first, pc) : NULL;
+  struct slot *slot = slot_of(pc);
   uint64_t word = slot != NULL ? ha_load_relaxed(&slot->packed) : 0;
   if (ha_likely(word != 0 && (word >> GENERATION_SHIFT & GENERATION_MASK) == now)) {
     return unpack(word);
@@ -125,9 +138,11 @@ struct ha_rule ha_rule_lookup(uintptr_t pc) {
 
 /* When the number that rules carry comes round, the rules that still carry it go. */
 static void drop_all(void) {
-  struct slot *first = ha_load_acquire(&slots);
-  for (size_t i = 0; first != NULL && i < SLOT_COUNT; i++) {
-    ha_store_relaxed(&first[i].packed, 0);
+  for (unsigned which = 0; which < TABLE_COUNT; which++) {
+    struct slot *first = ha_load_acquire(&tables[which]);
+    for (size_t i = 0; first != NULL && i < (size_t)1 << shifts[which]; i++) {
+      ha_store_relaxed(&first[i].packed, 0);
+    }
   }
 }
 

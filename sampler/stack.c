@@ -9,13 +9,10 @@
 #include <string.h>
 
 #include "base/atomic.h"
+#include "sampler/chains.h"
 #include "sampler/table.h"
 
-#define CHAIN_SHIFT 16
-#define CHAIN_COUNT ((uint32_t)1 << CHAIN_SHIFT)
-
-static struct ha_stack **chains; /* set once; in the sampler's region */
-static uint64_t stack_count;
+static struct ha_chains chains;
 
 static uint32_t hash_frames(const uintptr_t *frames, uint32_t count) {
   uint64_t hash = count;
@@ -48,15 +45,26 @@ static struct ha_stack *new_stack(uint32_t hash, const uintptr_t *frames, uint32
   return stack;
 }
 
-const struct ha_stack *ha_stack_intern(const uintptr_t *frames, uint32_t count) {
-  struct ha_stack **table = ha_table_chains((void ***)&chains, CHAIN_COUNT);
-  if (table == NULL) {
-    return NULL;
+/* In the levels below the one that new stacks go to. */
+static struct ha_stack *find_below(unsigned level, uint32_t hash, const uintptr_t *frames, uint32_t count) {
+  struct ha_stack *stack = NULL;
+  for (unsigned below = 0; below < level && stack == NULL; below++) {
+    void **head = ha_chains_head(&chains, below, hash, false);
+    stack = head != NULL ? find(ha_load_acquire(head), NULL, hash, frames, count) : NULL;
   }
+  return stack;
+}
+
+const struct ha_stack *ha_stack_intern(const uintptr_t *frames, uint32_t count) {
   uint32_t hash = hash_frames(frames, count);
-  struct ha_stack **head = &table[hash >> (32 - CHAIN_SHIFT)];
+  unsigned level = ha_chains_level(&chains);
+  struct ha_stack *stack = find_below(level, hash, frames, count);
+  struct ha_stack **head = (struct ha_stack **)ha_chains_head(&chains, level, hash, true);
+  if (stack != NULL || head == NULL) {
+    return stack;
+  }
   struct ha_stack *first = ha_load_acquire(head);
-  struct ha_stack *stack = find(first, NULL, hash, frames, count);
+  stack = find(first, NULL, hash, frames, count);
   if (stack != NULL) {
     return stack;
   }
@@ -74,10 +82,10 @@ const struct ha_stack *ha_stack_intern(const uintptr_t *frames, uint32_t count) 
     stack->next = first;
     /* Release: the frames are written before the head shows them; pairs with the acquire above. */
   } while (!ha_cas_weak_acq_rel(head, &first, stack));
-  ha_add_relaxed(&stack_count, 1);
+  ha_add_relaxed(&chains.count, 1);
   return stack;
 }
 
 uint64_t ha_stack_count(void) {
-  return ha_load_relaxed(&stack_count);
+  return ha_load_relaxed(&chains.count);
 }

@@ -7,13 +7,11 @@
 
 #include "base/atomic.h"
 #include "base/region.h"
+#include "sampler/chains.h"
 #include "sampler/rows.h"
 
-#define CHAIN_SHIFT 16
-#define CHAIN_COUNT ((size_t)1 << CHAIN_SHIFT)
-
 static struct ha_region region = HA_REGION_INIT(HA_TABLE_LIMIT);
-static struct ha_entry **chains;
+static struct ha_chains chains;
 static struct ha_stack overflow_stack = {.frame_count = 1, .frames = {HA_FRAME_OVERFLOW}};
 static struct ha_entry overflow_entry = {.stack = &overflow_stack};
 
@@ -25,23 +23,10 @@ uint64_t ha_table_bytes(void) {
   return ha_region_used(&region);
 }
 
-void *ha_table_chains(void ***heads, size_t count) {
-  void **known = ha_load_acquire(heads);
-  if (known != NULL) {
-    return known;
-  }
-  void **mine = ha_table_memory(count * sizeof *mine);
-  void **none = NULL;
-  if (mine == NULL || ha_cas_strong_acq_rel(heads, &none, mine)) {
-    return mine;
-  }
-  return none;
-}
-
-static size_t chain_of(const struct ha_stack *stack, uint32_t size_class, uint32_t label_set) {
+static uint32_t hash_key(const struct ha_stack *stack, uint32_t size_class, uint32_t label_set) {
   uint64_t hash =
       (stack->hash ^ (uint64_t)size_class << 32 ^ (uint64_t)label_set << 17) * 0x9e3779b97f4a7c15u;
-  return hash >> (64 - CHAIN_SHIFT);
+  return (uint32_t)(hash >> 32);
 }
 
 static struct ha_entry *find(struct ha_entry *from, const struct ha_stack *stack, uint32_t size_class,
@@ -54,24 +39,47 @@ static struct ha_entry *find(struct ha_entry *from, const struct ha_stack *stack
   return NULL;
 }
 
+/* In the levels below the one that new entries go to. */
+static struct ha_entry *find_below(unsigned level, uint32_t hash, const struct ha_stack *stack,
+                                   uint32_t size_class, uint32_t label_set) {
+  struct ha_entry *entry = NULL;
+  for (unsigned below = 0; below < level && entry == NULL; below++) {
+    void **head = ha_chains_head(&chains, below, hash, false);
+    entry = head != NULL ? find(ha_load_acquire(head), stack, size_class, label_set) : NULL;
+  }
+  return entry;
+}
+
+static struct ha_entry *new_entry(const struct ha_stack *stack, uint32_t size_class, uint32_t label_set) {
+  struct ha_entry *entry = ha_table_memory(sizeof *entry);
+  if (entry != NULL) {
+    entry->stack = stack;
+    entry->size_class = size_class;
+    entry->label_set = label_set;
+  }
+  return entry;
+}
+
 struct ha_entry *ha_table_entry(const struct ha_stack *stack, uint32_t size_class, uint32_t label_set) {
-  struct ha_entry **table = stack != NULL ? ha_table_chains((void ***)&chains, CHAIN_COUNT) : NULL;
-  if (table == NULL) {
+  if (stack == NULL) {
     return &overflow_entry;
   }
-  struct ha_entry **head = &table[chain_of(stack, size_class, label_set)];
+  uint32_t hash = hash_key(stack, size_class, label_set);
+  unsigned level = ha_chains_level(&chains);
+  struct ha_entry *entry = find_below(level, hash, stack, size_class, label_set);
+  struct ha_entry **head = (struct ha_entry **)ha_chains_head(&chains, level, hash, true);
+  if (entry != NULL || head == NULL) {
+    return entry != NULL ? entry : &overflow_entry;
+  }
   struct ha_entry *first = ha_load_acquire(head);
-  struct ha_entry *entry = find(first, stack, size_class, label_set);
+  entry = find(first, stack, size_class, label_set);
   if (entry != NULL) {
     return entry;
   }
-  entry = ha_table_memory(sizeof *entry);
+  entry = new_entry(stack, size_class, label_set);
   if (entry == NULL) {
     return &overflow_entry;
   }
-  entry->stack = stack;
-  entry->size_class = size_class;
-  entry->label_set = label_set;
   do {
     struct ha_entry *other = find(first, stack, size_class, label_set);
     if (other != NULL) {
@@ -80,6 +88,7 @@ struct ha_entry *ha_table_entry(const struct ha_stack *stack, uint32_t size_clas
     entry->next = first;
     /* Release: the key is written before the head shows it; pairs with the acquire above. */
   } while (!ha_cas_weak_acq_rel(head, &first, entry));
+  ha_add_relaxed(&chains.count, 1);
   return entry;
 }
 
@@ -88,10 +97,13 @@ bool ha_table_is_overflow(const struct ha_entry *entry) {
 }
 
 void ha_table_visit(void (*visit)(struct ha_entry *entry, void *arg), void *arg) {
-  struct ha_entry **table = ha_load_acquire(&chains);
-  for (size_t i = 0; table != NULL && i < CHAIN_COUNT; i++) {
-    for (struct ha_entry *entry = ha_load_acquire(&table[i]); entry != NULL; entry = entry->next) {
-      visit(entry, arg);
+  for (unsigned level = 0; level < HA_CHAINS_LEVELS; level++) {
+    void **heads;
+    size_t count = ha_chains_heads(&chains, level, &heads);
+    for (size_t i = 0; i < count; i++) {
+      for (struct ha_entry *entry = ha_load_acquire(&heads[i]); entry != NULL; entry = entry->next) {
+        visit(entry, arg);
+      }
     }
   }
   visit(&overflow_entry, arg);

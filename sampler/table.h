@@ -49,9 +49,6 @@ void ha_table_visit(void (*visit)(struct ha_entry *entry, void *arg), void *arg)
 /* Zeroed memory from the region of the sampler's tables, or NULL. */
 void *ha_table_memory(size_t size);
 
-/* *chains, created with `count` empty heads by whoever comes first; NULL if there is no memory. */
-void *ha_table_chains(void ***chains, size_t count);
-
 uint64_t ha_table_bytes(void);
 
 #endif

@@ -155,7 +155,7 @@ static void *churn_pages(void *arg) {
       CHECK(ha_page_of(held[i]->start) == held[i], "a page in use was taken from the map");
       ha_page_release(held[i]);
     }
-    held[i] = ha_page_alloc((unsigned)(test_random(&random) % HA_CLASS_COUNT));
+    held[i] = ha_page_alloc((unsigned)(test_random(&random) % HA_CLASS_COUNT), false);
     CHECK(held[i] != NULL, "no memory");
     *(void **)(void *)(held[i]->start + 32768) = (void *)&held[i];
   }

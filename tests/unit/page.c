@@ -17,7 +17,7 @@
 #define THREADS 4
 
 static struct ha_page *new_page(unsigned size_class) {
-  struct ha_page *page = ha_page_alloc(size_class);
+  struct ha_page *page = ha_page_alloc(size_class, false);
   CHECK(page != NULL, "no memory");
   return page;
 }
