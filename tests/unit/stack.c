@@ -10,7 +10,7 @@
 #include "tests/test.h"
 
 #define THREADS 8
-#define STACKS 4000
+#define STACKS 1000 /* within one level of the table: only while it grows may a stack be stored twice */
 #define DEPTH 20
 
 static void make_frames(uintptr_t *frames, unsigned number) {
@@ -104,4 +104,21 @@ TEST(a_full_table_gives_null_for_new_stacks_and_knows_the_old) {
   CHECK_EQ(ha_stack_intern(frames, DEPTH), old);
   make_frames(frames, 2);
   CHECK(ha_stack_intern(frames, DEPTH) == NULL, "a full table took a stack");
+}
+
+/* The table grows in levels, the last one from 16,384 stacks on: what was stored in one is found from the next. */
+#define MANY_STACKS 40000
+
+TEST(stacks_are_found_again_after_the_table_has_grown) {
+  static const struct ha_stack *known[MANY_STACKS];
+  uintptr_t frames[DEPTH];
+  for (unsigned number = 0; number < MANY_STACKS; number++) {
+    make_frames(frames, number + 1);
+    known[number] = ha_stack_intern(frames, DEPTH);
+  }
+  for (unsigned number = 0; number < MANY_STACKS; number++) {
+    make_frames(frames, number + 1);
+    CHECK(ha_stack_intern(frames, DEPTH) == known[number], "stack %u has become another", number);
+  }
+  CHECK_EQ(ha_stack_count(), (uint64_t)MANY_STACKS);
 }
