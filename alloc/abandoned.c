@@ -32,10 +32,16 @@ void ha_abandoned_add_locked(struct ha_page *page) {
   page->is_full = false;
   /* Before the wake is armed: who is woken by it must find the page without a heap. */
   ha_store_release(&page->heap, NULL);
-  if (page->local_free != NULL) {
+  const uint32_t wake_at_first = 1;
+  do {
+    /* Again when blocks came back meanwhile: the last one may be among them, and nobody would be woken any more. */
+    ha_page_gather(page, true);
+  } while (page->pending != 0 && !ha_remote_arm_when_empty(page, wake_at_first));
+  if (page->pending == 0 && !ha_remote_is_queued(page)) {
+    ha_page_release(page);
+  } else if (page->local_free != NULL) {
     list_locked(page);
   }
-  ha_remote_arm_next(page);
 }
 
 struct ha_page *ha_abandoned_take(unsigned size_class, struct ha_heap *heap) {
@@ -52,17 +58,6 @@ struct ha_page *ha_abandoned_take(unsigned size_class, struct ha_heap *heap) {
   return page;
 }
 
-/* A thread without a heap looks after the page for a moment: it is released if empty, else listed. */
-static void settle_locked(struct ha_page *page) {
-  ha_remote_clear_queued(page);
-  ha_page_gather(page, true);
-  if (page->pending == 0) {
-    ha_page_release(page);
-  } else {
-    ha_abandoned_add_locked(page);
-  }
-}
-
 bool ha_abandoned_claim(struct ha_page *page) {
   struct ha_heap *heap = ha_heap_of_thread();
   ha_lock(HA_RANK_ABANDONED);
@@ -74,7 +69,9 @@ bool ha_abandoned_claim(struct ha_page *page) {
     if (heap != NULL) {
       ha_store_release(&page->heap, heap);
     } else {
-      settle_locked(page);
+      /* A thread without a heap: the page is abandoned anew, or released if it is empty now. */
+      ha_remote_clear_queued(page);
+      ha_abandoned_add_locked(page);
     }
   }
   ha_unlock(HA_RANK_ABANDONED);

@@ -11,7 +11,7 @@
 
 #include "alloc/page.h"
 
-/* Owner, HA_RANK_ABANDONED held, page gathered and not empty: lets go of the page. */
+/* Owner, HA_RANK_ABANDONED held: lets go of the page, or releases it if it is empty. It is not to be touched after. */
 void ha_abandoned_add_locked(struct ha_page *page);
 
 /* A page of the class for the heap to own (its fields still as abandoned), or NULL. Cheap when there is none.

@@ -23,7 +23,7 @@
 #define BITS 64
 /* Where most blocks are samples there are many such pages: beyond this they use memory again like all others. */
 #define FAR_PAGES_MAX 48 /* 3 MiB */
-#define SCAN_MAX 32 /* spans of one bin looked at for a fit */
+#define SCAN_MAX 32      /* spans of one bin looked at for a fit */
 
 struct arena {
   char *start;

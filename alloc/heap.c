@@ -107,8 +107,8 @@ static void handle_woken(struct ha_heap *heap, struct ha_page *page) {
     leave_full(heap, page);
     set_aside(heap, page);
   } else if (page != heap->current[page->size_class]) {
-    ha_page_gather(page, false);
-    release_if_empty(heap, page);
+    ha_page_list_remove(&heap->lists[page->size_class], page);
+    set_aside(heap, page);
   }
 }
 
@@ -308,12 +308,7 @@ static void give_up(struct ha_page_list *list) {
   while (list->first != NULL) {
     struct ha_page *page = list->first;
     ha_page_list_remove(list, page);
-    ha_page_gather(page, true);
-    if (page->pending == 0 && !ha_remote_is_queued(page)) {
-      ha_page_release(page);
-    } else {
-      ha_abandoned_add_locked(page);
-    }
+    ha_abandoned_add_locked(page);
   }
 }
 

@@ -4,6 +4,8 @@
  */
 #include "alloc/large.h"
 
+#include <errno.h>
+
 #include "alloc/arena.h"
 #include "alloc/descriptor.h"
 #include "alloc/page_map.h"
@@ -179,44 +181,42 @@ static bool resize_span(struct ha_page *page, size_t block_size) {
   return fits;
 }
 
-static bool cover(const void *start, size_t size) {
-  ha_lock(HA_RANK_ARENA);
-  bool done = ha_page_map_cover(start, size);
-  ha_unlock(HA_RANK_ARENA);
-  return done;
-}
-
-/* A new place for a huge block that cannot grow where it is. NULL if there is none. */
-static char *move_huge(struct ha_page *page, size_t block_size) {
+/* Moves a huge block that cannot grow where it is. The map is changed before and after the move under one hold of the
+ * lock: as soon as the old place is empty the kernel may give it to another thread. If the move fails the new place is
+ * left alone, since some kernels have unmapped it by then; it is address space only. */
+static bool move_huge(struct ha_page *page, size_t block_size) {
   char *target = ha_os_map_aligned(block_size, HA_SLICE);
   if (target == NULL) {
-    return NULL;
-  }
-  if (!cover(target, block_size) || !ha_os_remap(page->start, page->block_size, block_size, target)) {
-    ha_os_unmap(target, block_size);
-    return NULL;
-  }
-  return target;
-}
-
-static bool resize_huge(struct ha_page *page, size_t block_size) {
-  char *old_start = page->start;
-  char *start = old_start;
-  size_t old_size = page->block_size;
-  if (block_size < old_size) {
-    ha_os_unmap(old_start + block_size, old_size - block_size);
-  } else if (!ha_os_remap(old_start, old_size, block_size, NULL)) {
-    start = move_huge(page, block_size);
-  }
-  if (start == NULL) {
     return false;
   }
   ha_lock(HA_RANK_ARENA);
-  if (start != old_start) {
-    ha_page_map_set(old_start, 1, NULL);
-    page->start = start;
-    ha_page_map_set(start, 1, page);
+  bool is_covered = ha_page_map_cover(target, block_size);
+  bool has_moved = false;
+  if (is_covered) {
+    ha_page_map_set(page->start, 1, NULL);
+    has_moved = ha_os_remap(page->start, page->block_size, block_size, target) == 0;
+    page->start = has_moved ? target : page->start;
+    ha_page_map_set(page->start, 1, page);
   }
+  ha_unlock(HA_RANK_ARENA);
+  if (!is_covered) {
+    ha_os_unmap(target, block_size);
+  }
+  return has_moved;
+}
+
+static bool resize_huge(struct ha_page *page, size_t block_size) {
+  size_t old_size = page->block_size;
+  if (block_size < old_size) {
+    ha_os_unmap(page->start + block_size, old_size - block_size);
+  } else {
+    int error = ha_os_remap(page->start, old_size, block_size, NULL);
+    /* ENOMEM: no room behind it. Anything else says that this mapping is not to be moved either. */
+    if (error != 0 && (error != -ENOMEM || !move_huge(page, block_size))) {
+      return false;
+    }
+  }
+  ha_lock(HA_RANK_ARENA);
   change_size_locked(page, block_size);
   ha_unlock(HA_RANK_ARENA);
   return true;

@@ -14,15 +14,20 @@
 #include "base/compiler.h"
 #include "base/log.h"
 
+/* The two are not read at one moment: never below zero. */
+static uint64_t difference(uint64_t whole, uint64_t part) {
+  return whole > part ? whole - part : 0;
+}
+
 HA_EXPORT struct mallinfo2 mallinfo2(void) {
   struct hp_memstats stats;
-  ha_stats_read(&stats);
   uint64_t huge = ha_large_totals().huge_bytes;
+  ha_stats_read(&stats);
   return (struct mallinfo2){
-      .arena = stats.HeapSys - huge,
+      .arena = difference(stats.HeapSys, huge),
       .hblkhd = huge,
       .uordblks = stats.HeapAlloc,
-      .fordblks = stats.HeapSys - stats.HeapAlloc,
+      .fordblks = difference(stats.HeapSys, stats.HeapAlloc),
       .keepcost = stats.HeapIdle,
   };
 }

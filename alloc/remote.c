@@ -95,13 +95,6 @@ bool ha_remote_arm_when_empty(struct ha_page *page, uint32_t wake) {
   return true;
 }
 
-void ha_remote_arm_next(struct ha_page *page) {
-  uint64_t word = ha_load_relaxed(&page->remote);
-  while ((word & QUEUED) == 0 &&
-         !ha_cas_weak_acq_rel(&page->remote, &word, with_wake(word, ha_remote_count(word) + 1))) {
-  }
-}
-
 void ha_remote_disarm(struct ha_page *page) {
   __atomic_fetch_and(&page->remote, ~WAKE_MASK, __ATOMIC_RELAXED);
 }

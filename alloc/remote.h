@@ -35,9 +35,6 @@ struct ha_remote_list ha_remote_take(struct ha_page *page, uint32_t wake);
 /* Owner: sets wake if the list is empty and no one is being woken; false otherwise. */
 bool ha_remote_arm_when_empty(struct ha_page *page, uint32_t wake);
 
-/* Owner: the next free by another thread wakes (nothing if it is being woken already). */
-void ha_remote_arm_next(struct ha_page *page);
-
 /* Owner: no free wakes any more, for a page that is about to be current. */
 void ha_remote_disarm(struct ha_page *page);
 

@@ -32,12 +32,14 @@ static int64_t credit_of(const struct ha_page *page) {
 
 static void add_page(const struct ha_page *page, void *arg) {
   struct page_sums *sums = arg;
-  if (ha_load_acquire(&page->kind) != HA_PAGE_BLOCKS) {
+  /* Read once: the descriptor may come to serve a large block at any moment. */
+  uint16_t size_class = ha_load_relaxed(&page->size_class);
+  if (ha_load_acquire(&page->kind) != HA_PAGE_BLOCKS || size_class >= HA_CLASS_COUNT) {
     return;
   }
   int64_t live = (int64_t)ha_load_relaxed(&page->pending) - credit_of(page) - ha_load_relaxed(&page->held) -
                  ha_remote_count(ha_load_relaxed(&page->remote));
-  sums->live[page->size_class] += positive(live);
+  sums->live[size_class] += positive(live);
 }
 
 static void add_heap(const struct ha_heap *heap, uint64_t *mallocs) {
@@ -73,7 +75,8 @@ static void sum_spans(struct hp_memstats *stats, const struct ha_large_totals *l
   stats->HeapSys = arenas.slices * HA_SLICE + large->huge_bytes;
   stats->HeapIdle = arenas.free_slices * HA_SLICE;
   stats->HeapInuse = stats->HeapSys - stats->HeapIdle;
-  stats->HeapReleased = arenas.fresh_free_slices * HA_SLICE;
+  uint64_t fresh = arenas.fresh_free_slices * HA_SLICE;
+  stats->HeapReleased = fresh < stats->HeapIdle ? fresh : stats->HeapIdle;
 }
 
 void ha_stats_read(struct hp_memstats *stats) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One pthread key carries the heap; its destructor re-arms itself until the last round POSIX promises.
+ * One pthread key carries the heap; its destructor re-arms itself for some rounds, so that the destructors of others still
+ * find the heap.
  */
 #include "alloc/thread.h"
 
@@ -11,6 +12,10 @@
 #include "base/atomic.h"
 #include "base/config.h"
 #include "sampler/interval.h"
+
+/* One before the last that POSIX promises: a heap that is opened by another destructor in the first round, behind ours,
+ * is seen by ours in one round less. */
+#define LAST_ROUND (PTHREAD_DESTRUCTOR_ITERATIONS - 1)
 
 enum init_state { INIT_NONE, INIT_RUNNING, INIT_DONE };
 
@@ -23,7 +28,7 @@ static HA_TLS unsigned char exit_rounds;
 
 static void on_thread_exit(void *value) {
   struct ha_heap *heap = value;
-  if (++exit_rounds < PTHREAD_DESTRUCTOR_ITERATIONS) {
+  if (++exit_rounds < LAST_ROUND) {
     pthread_setspecific(key, heap);
     return;
   }
@@ -47,7 +52,10 @@ HA_COLD void ha_initialize(void) {
 
 static HA_COLD struct ha_heap *open_heap(void) {
   ha_initialize();
-  if (exit_rounds >= PTHREAD_DESTRUCTOR_ITERATIONS) {
+  if (ha_thread_heap != &ha_empty_heap) {
+    return ha_thread_heap; /* an allocation from inside initialisation was first */
+  }
+  if (exit_rounds >= LAST_ROUND) {
     return NULL;
   }
   struct ha_heap *heap = ha_heap_open();

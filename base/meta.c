@@ -5,6 +5,8 @@
  */
 #include "base/meta.h"
 
+#include <string.h>
+
 #include "base/atomic.h"
 #include "base/lock.h"
 #include "base/os.h"
@@ -65,7 +67,7 @@ void *ha_meta_alloc(size_t size, enum ha_meta_kind kind) {
   struct piece *piece = meta.free[shift];
   if (piece != NULL) {
     meta.free[shift] = piece->next;
-    piece->next = NULL; /* the link is the only word that differs from what was freed */
+    memset(piece, 0, (size_t)1 << shift);
   } else {
     piece = cut_locked((size_t)1 << shift);
   }

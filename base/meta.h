@@ -2,8 +2,8 @@
 /*
  * Memory for the library's own tables: never from the instrumented heap, counted by purpose.
  *
- * Small pieces are cut from chunks and are zero when new; freed pieces are kept in lists by power-of-two size and
- * come back with the content they were freed with. Nothing is returned to the kernel. Cost: one lock and a few
+ * Small pieces are cut from chunks; freed pieces are kept in lists by power-of-two size, for any purpose. Every piece
+ * is zero when it is handed out. Nothing is returned to the kernel. Cost: one lock and a few
  * instructions; all callers are on slow paths. NULL when the kernel has no more.
  */
 #ifndef HA_BASE_META_H

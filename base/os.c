@@ -32,12 +32,12 @@ bool ha_os_wipe_on_fork(void *start, size_t size) {
   return done;
 }
 
-bool ha_os_remap(void *start, size_t size, size_t new_size, void *target) {
+int ha_os_remap(void *start, size_t size, size_t new_size, void *target) {
   int saved = errno;
   int flags = target != NULL ? MREMAP_MAYMOVE | MREMAP_FIXED : 0;
-  bool done = syscall(SYS_mremap, start, size, new_size, flags, target) != -1;
+  int error = syscall(SYS_mremap, start, size, new_size, flags, target) == -1 ? -errno : 0;
   errno = saved;
-  return done;
+  return error;
 }
 
 bool ha_os_unmap(void *start, size_t size) {

@@ -25,9 +25,9 @@ void *ha_os_reserve(size_t size);
 /* The range reads as zero in children of any kind of fork. False if the kernel cannot (before Linux 4.14). */
 bool ha_os_wipe_on_fork(void *start, size_t size);
 
-/* Makes a mapping longer where it is (target NULL) or moves it, content and all, over the mapping at target. False
- * if the kernel refuses; the mapping is then as it was. */
-bool ha_os_remap(void *start, size_t size, size_t new_size, void *target);
+/* Makes a mapping longer where it is (target NULL) or moves it, content and all, over the mapping at target. 0, or
+ * -errno; the mapping is then as it was. */
+int ha_os_remap(void *start, size_t size, size_t new_size, void *target);
 
 /* Gives the range back. If the kernel refuses, the content is dropped and false is returned. */
 bool ha_os_unmap(void *start, size_t size);

@@ -9,6 +9,7 @@
 
 #include <dlfcn.h>
 #include <libunwind.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "sampler/cfi.h"
@@ -198,5 +199,7 @@ __attribute__((visibility("default"))) struct ha_rule ha_libunwind_resolve(uintp
                        unw_get_save_loc(&cursor, UNW_X86_64_RIP, &return_place) >= 0 &&
                        return_place.type == UNW_SLT_MEMORY && return_place.u.addr == sp - WORD &&
                        read_cfa(sp, &rule) && read_saved_frame(&cursor, sp, &rule);
-  return is_understood ? rule : complex;
+  bool fits = abs(rule.cfa_offset) < 1 << (HA_RULE_CFA_BITS - 1) &&
+              abs(rule.frame_offset) / HA_RULE_WORD < 1 << (HA_RULE_FRAME_BITS - 1);
+  return is_understood && fits ? rule : complex;
 }
