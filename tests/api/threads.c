@@ -225,3 +225,70 @@ TEST(blocks_of_ended_threads_are_freed_by_ending_threads) {
   CHECK(resident() < warm + MIB, "resident grew from %zu to %zu bytes", warm, resident());
   CHECK_EQ(hp_stats().Threads, (uint64_t)1);
 }
+
+/* Many samples of one size are freed, so that halloc's records of them are used for something else: the heaps of a
+ * hundred threads, which all live at a time. */
+#define RECYCLED_BLOCKS 40000
+#define RECYCLED_THREADS 100
+
+static pthread_barrier_t all_have_allocated;
+
+static void *allocate_all_sizes_at_once(void *arg) {
+  void *blocks[64];
+  for (int i = 0; i < 64; i++) {
+    blocks[i] = malloc(16 + (size_t)i * 40);
+    memset(blocks[i], 1, 16 + (size_t)i * 40);
+  }
+  pthread_barrier_wait(&all_have_allocated);
+  for (int i = 0; i < 64; i++) {
+    free(blocks[i]);
+  }
+  return arg;
+}
+
+TEST(heaps_are_whole_that_are_made_of_recycled_records) {
+  static void *blocks[RECYCLED_BLOCKS];
+  static const size_t sizes[] = {32, 200, 256};
+  for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+    for (int i = 0; i < RECYCLED_BLOCKS; i++) {
+      blocks[i] = malloc(sizes[s]);
+    }
+    for (int i = 0; i < RECYCLED_BLOCKS; i++) {
+      free(blocks[i]);
+    }
+  }
+  pthread_t threads[RECYCLED_THREADS];
+  pthread_barrier_init(&all_have_allocated, NULL, RECYCLED_THREADS);
+  for (int i = 0; i < RECYCLED_THREADS; i++) {
+    CHECK_EQ(pthread_create(&threads[i], NULL, allocate_all_sizes_at_once, NULL), 0);
+  }
+  for (int i = 0; i < RECYCLED_THREADS; i++) {
+    pthread_join(threads[i], NULL);
+  }
+}
+
+/* Threads that allocate for the first time in a destructor, when halloc's own may have run already. */
+static pthread_key_t late_key;
+
+static void allocate_in_destructor(void *value) {
+  void *block = malloc(100);
+  CHECK(block != NULL && value != NULL, "no memory");
+  memset(block, 1, 100);
+  free(block);
+}
+
+static void *set_late_key(void *arg) {
+  pthread_setspecific(late_key, (void *)1);
+  return arg;
+}
+
+TEST(heaps_opened_by_destructors_are_closed) {
+  free(malloc(1));
+  CHECK_EQ(pthread_key_create(&late_key, allocate_in_destructor), 0);
+  run(set_late_key, NULL);
+  size_t before = resident();
+  for (int i = 0; i < 1000; i++) {
+    run(set_late_key, NULL);
+  }
+  CHECK(resident() < before + 2 * MIB, "resident grew from %zu to %zu bytes in 1000 threads", before, resident());
+}
