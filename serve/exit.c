@@ -65,6 +65,35 @@ static int write_new_file(const char *path) {
   return error;
 }
 
+/* A file that has no name yet, in the directory of path: a process killed while it writes leaves nothing behind. */
+static int open_nameless(const char *path) {
+  char directory[PATH_MAX];
+  const char *slash = strrchr(path, '/');
+  size_t length = slash != NULL ? (size_t)(slash - path) + 1 : 0;
+  ha_format(directory, sizeof directory, "%s", length > 0 ? path : ".");
+  if (length > 0) {
+    directory[length] = '\0';
+  }
+  return open(directory, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
+}
+
+/* The profile under the temporary name, whole from the start where the file system can do that. */
+static int write_temporary(const char *path) {
+  int fd = open_nameless(path);
+  if (fd < 0) {
+    return write_new_file(path);
+  }
+  char own[sizeof "/proc/self/fd/" + 3 * sizeof fd];
+  ha_format(own, sizeof own, "/proc/self/fd/%d", fd);
+  int error = ha_profile_write("heap", fd, 0);
+  if (error == 0 && linkat(AT_FDCWD, own, AT_FDCWD, path, AT_SYMLINK_FOLLOW) != 0) {
+    error = -errno;
+  }
+  close(fd);
+  /* Without /proc it cannot be named. */
+  return error == -ENOENT || error == -EXDEV ? write_new_file(path) : error;
+}
+
 static void write_profile(void) {
   const char *pattern = ha_config.profile_path;
   if (pattern[0] == '\0' || (getpid() != first_pid && strstr(pattern, "%p") == NULL)) {
@@ -79,7 +108,7 @@ static void write_profile(void) {
   }
   if (error == 0) {
     unlink(temporary); /* left by an earlier process of the same id */
-    error = write_new_file(temporary);
+    error = write_temporary(temporary);
   }
   if (error == 0 && rename(temporary, path) != 0) {
     error = -errno;
