@@ -85,7 +85,7 @@ static void insert(struct ha_page *span) {
   ha_store_release(&span->kind, HA_PAGE_FREE);
   ha_page_map_set(span->start, 1, span);
   ha_page_map_set(span->start + (span->slices - 1) * HA_SLICE, 1, span);
-  ha_page_list_push(&space.bins[bin], span);
+  ha_page_list_push_first(&space.bins[bin], span);
   space.bin_used[bin / BITS] |= (uint64_t)1 << (bin % BITS);
 }
 
@@ -363,7 +363,7 @@ bool ha_span_extend_locked(struct ha_page *span, size_t slices) {
 }
 
 struct ha_page *ha_page_alloc(unsigned size_class, bool for_samples) {
-  size_t slices = ha_class_size(size_class) <= HA_SMALL_MAX ? 1 : HA_MEDIUM_PAGE_SLICES;
+  size_t slices = ha_page_slices(size_class);
   ha_lock(HA_RANK_ARENA);
   struct ha_page *page = for_samples && slices == 1 ? cut_from_largest(slices) : NULL;
   if (page == NULL) {

@@ -11,6 +11,10 @@
 #include "base/lock.h"
 #include "sampler/interval.h"
 
+/* A program that allocates blocks of few sizes finds the page for its next sample ready; one of many sizes need not hold a
+ * page for each. */
+#define EMPTY_SAMPLE_PAGES_MAX 8
+
 HA_TLS struct ha_heap *ha_thread_heap = &ha_empty_heap;
 
 /* Stands for "no page": it never has credit, so the first allocation of a class takes the slow path. Threads
@@ -52,7 +56,7 @@ static void release_if_empty(struct ha_heap *heap, struct ha_page *page) {
   if (page->pending != 0 || ha_remote_is_queued(page)) {
     return;
   }
-  bool is_only = list->first == page && list->last == page;
+  bool is_only = list->first == page && page->next == NULL;
   if (is_only && page->slices == 1) {
     return;
   }
@@ -209,17 +213,62 @@ static struct ha_page *take_abandoned(struct ha_heap *heap, unsigned size_class)
   return usable;
 }
 
-static struct ha_page *take_new(struct ha_heap *heap, unsigned size_class) {
-  struct ha_page *page = ha_page_alloc(size_class, heap->is_borrowed);
-  if (page == NULL) {
+/* Blocks of the page that are in use. Owner. */
+static int64_t blocks_in_use(const struct ha_page *page) {
+  return (int64_t)page->pending - page->credit - page->held - ha_remote_count(ha_load_relaxed(&page->remote));
+}
+
+/* Makes the current page of a class, without blocks in use, one that is not. */
+static void give_up_current(struct ha_heap *heap, struct ha_page *page) {
+  heap->countdown[page->size_class] += page->credit;
+  take_back_credit(heap, page);
+  set_current(heap, page->size_class, &ha_empty_page);
+  ha_page_gather(page, true);
+}
+
+/* A current page of another class that is empty, if there are more than enough of them. They are looked at in turn. */
+static struct ha_page *take_empty(struct ha_heap *heap, uint32_t slices) {
+  struct ha_page *found = NULL;
+  unsigned count = 0;
+  for (unsigned i = 1; i <= HA_CLASS_COUNT; i++) {
+    struct ha_page *page = heap->current[(heap->taken_from + i) % HA_CLASS_COUNT];
+    if (page->slices == slices && blocks_in_use(page) == 0 && !ha_remote_is_queued(page)) {
+      found = found == NULL ? page : found;
+      count++;
+    }
+  }
+  if (count <= EMPTY_SAMPLE_PAGES_MAX) {
     return NULL;
   }
-  if (heap->is_borrowed && !ha_sampled_page_prepare(page)) {
+  heap->taken_from = found->size_class;
+  give_up_current(heap, found);
+  ha_sampled_page_done(found);
+  return found;
+}
+
+/* For a borrowed heap. */
+static struct ha_page *take_for_samples(struct ha_heap *heap, unsigned size_class) {
+  struct ha_page *page = take_empty(heap, ha_page_slices(size_class));
+  if (page != NULL) {
+    page->is_fresh = false;
+    ha_page_init(page, size_class);
+  } else {
+    page = ha_page_alloc(size_class, true);
+  }
+  if (page != NULL && !ha_sampled_page_prepare(page)) {
     ha_page_release(page);
     return NULL;
   }
-  ha_store_release(&page->heap, heap);
-  show_owner(heap, page);
+  return page;
+}
+
+static struct ha_page *take_new(struct ha_heap *heap, unsigned size_class) {
+  struct ha_page *page =
+      heap->is_borrowed ? take_for_samples(heap, size_class) : ha_page_alloc(size_class, false);
+  if (page != NULL) {
+    ha_store_release(&page->heap, heap);
+    show_owner(heap, page);
+  }
   return page;
 }
 

@@ -35,6 +35,7 @@ struct ha_heap {
   int64_t rate;                           /* the rate the countdowns were drawn with */
   uint32_t rate_epoch;                    /* 0: never drawn */
   bool is_borrowed;                       /* belongs to the pool: no sampling, no fast frees */
+  uint16_t taken_from;                    /* borrowed: the class whose empty page last became another's */
   struct ha_heap *next;                   /* in the registry; immutable once published */
   struct ha_heap *next_unused;            /* HA_RANK_HEAPS */
   struct ha_page *woken HA_CACHE_ALIGNED; /* atomic: pages queued by other threads; HA_HEAP_CLOSED while no

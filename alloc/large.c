@@ -13,7 +13,6 @@
 #include "alloc/thread.h"
 #include "base/lock.h"
 #include "base/log.h"
-#include "base/meta.h"
 #include "base/os.h"
 #include "sampler/interval.h"
 #include "sampler/sample.h"
@@ -39,24 +38,19 @@ static struct ha_entry *decide(size_t block_size, int64_t *rate) {
     ha_random_seed(random, ha_random_fresh_seed());
   }
   *rate = ha_rate();
-  return ha_interval_hits(random, block_size, *rate) ? ha_sample_site(ha_class_of(block_size)) : NULL;
+  return ha_interval_hits(random, block_size, *rate) ? ha_sample_site(ha_class_of(block_size), 0) : NULL;
 }
 
 static void record(struct ha_page *page, struct ha_entry *entry, size_t requested, int64_t rate) {
-  page->samples = entry != NULL ? ha_meta_alloc(sizeof *page->samples, HA_META_PROFILE) : NULL;
-  page->is_sampled = page->samples != NULL;
+  page->is_sampled = entry != NULL;
   if (page->is_sampled) {
-    ha_sample_record(page->samples, entry, page->block_size, requested, rate);
-  } else if (entry != NULL) {
-    ha_sample_drop(HA_DROP_NO_MEMORY);
+    ha_sample_record(&page->sample, entry, page->block_size, requested, rate);
   }
 }
 
 static void retire(struct ha_page *page) {
   if (page->is_sampled) {
-    ha_sample_retire(page->samples, page->block_size);
-    ha_meta_free(page->samples, sizeof *page->samples, HA_META_PROFILE);
-    page->samples = NULL;
+    ha_sample_retire(&page->sample, page->block_size);
     page->is_sampled = false;
   }
 }
@@ -76,7 +70,6 @@ static void count_free_locked(const struct ha_page *page) {
 static void init_page(struct ha_page *page, size_t block_size, enum ha_page_kind kind) {
   page->block_size = block_size;
   page->size_class = (uint16_t)ha_class_of(block_size);
-  page->samples = NULL;
   page->is_sampled = false;
   page->is_zero = page->is_fresh;
   ha_store_release(&page->kind, kind);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "alloc/remote.h"
+#include "alloc/sampled.h"
 #include "alloc/size_class.h"
 #include "base/log.h"
 
@@ -14,20 +15,44 @@
 #define CARVE_BYTES ((size_t)4096)
 
 void ha_page_list_push(struct ha_page_list *list, struct ha_page *page) {
+  struct ha_page *first = list->first;
   page->next = NULL;
-  page->prev = list->last;
-  if (list->last != NULL) {
-    list->last->next = page;
-  } else {
-    list->first = page;
+  if (first == NULL) {
+    list->first = page->prev = page;
+    return;
   }
-  list->last = page;
+  page->prev = first->prev;
+  first->prev->next = page;
+  first->prev = page;
+}
+
+void ha_page_list_push_first(struct ha_page_list *list, struct ha_page *page) {
+  struct ha_page *second = list->first;
+  page->next = second;
+  page->prev = second != NULL ? second->prev : page;
+  if (second != NULL) {
+    second->prev = page;
+  }
+  list->first = page;
 }
 
 void ha_page_list_remove(struct ha_page_list *list, struct ha_page *page) {
-  *(page->prev != NULL ? &page->prev->next : &list->first) = page->next;
-  *(page->next != NULL ? &page->next->prev : &list->last) = page->prev;
+  struct ha_page *first = list->first;
+  if (page == first) {
+    list->first = page->next;
+  } else {
+    page->prev->next = page->next;
+  }
+  if (page->next != NULL) {
+    page->next->prev = page->prev;
+  } else if (page != first) {
+    first->prev = page->prev;
+  }
   page->next = page->prev = NULL;
+}
+
+size_t ha_page_slices(unsigned size_class) {
+  return ha_class_size(size_class) <= HA_SMALL_MAX ? 1 : HA_MEDIUM_PAGE_SLICES;
 }
 
 void ha_page_init(struct ha_page *page, unsigned size_class) {
@@ -38,7 +63,7 @@ void ha_page_init(struct ha_page *page, unsigned size_class) {
   page->block_size = ha_class_size(size_class);
   page->capacity = (uint32_t)(page->slices * HA_SLICE / page->block_size);
   page->is_sampled = page->is_zero = page->is_full = page->is_listed = false;
-  page->samples = NULL;
+  page->sample_chunks = NULL;
   page->next = page->prev = page->woken_next = NULL;
   ha_store_relaxed(&page->remote, 0);
   /* Last: statistics count the page's blocks from here on. */
@@ -51,6 +76,9 @@ static uint32_t carve(struct ha_page *page, struct ha_block **ret_list) {
   uint32_t count = (uint32_t)(size < CARVE_BYTES ? CARVE_BYTES / size : 1);
   if (count > page->capacity - page->carved) {
     count = page->capacity - page->carved;
+  }
+  if (page->is_sampled) {
+    count = ha_sampled_page_extend(page, count);
   }
   if (count == 0) {
     return 0;

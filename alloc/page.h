@@ -25,13 +25,13 @@
 
 #include "base/atomic.h"
 #include "base/compiler.h"
+#include "sampler/sample.h"
 
 #define HA_SLICE_SHIFT 16
 #define HA_SLICE ((size_t)1 << HA_SLICE_SHIFT)
 #define HA_MEDIUM_PAGE_SLICES 8
 
 struct ha_heap;
-struct ha_sample;
 
 struct ha_block {
   struct ha_block *next;
@@ -58,49 +58,57 @@ struct ha_page {
   uint32_t capacity; /* immutable while the page is in use, as are the next four */
   uint16_t size_class;
   uint8_t kind;    /* enum ha_page_kind */
-  bool is_sampled; /* all blocks are samples; `samples` has one record per block */
+  bool is_sampled; /* all its blocks are samples: there is a record for each */
   bool is_fresh;   /* the span was never written: carved blocks are zero but for their link */
   bool is_zero;    /* owner: so is every block of the alloc list */
   bool is_full;    /* owner: on the heap's full list, `owner` is NULL */
   bool is_listed;  /* HA_RANK_ABANDONED: on an abandoned list */
   bool is_far;     /* HA_RANK_ARENA: a page of samples cut from the far end of free space */
   size_t block_size;
-  struct ha_sample *samples;
+  struct ha_sample **sample_chunks; /* of equal blocks that are sampled; see sampled.h */
 
   /* Line 2: shared. */
   uint64_t remote;      /* atomic word, see remote.h */
   struct ha_heap *heap; /* atomic: the heap it belongs to; NULL when abandoned. Set under HA_RANK_ABANDONED or
                            by the owner at birth */
   char *start;          /* immutable while in use */
-  struct ha_page *next; /* list links: the heap's lists (owner), abandoned lists and bins (their lock) */
-  struct ha_page *prev;
-  struct ha_page *woken_next; /* whoever set QUEUED in `remote` */
-  uint32_t slices;            /* HA_RANK_ARENA */
-  uint16_t arena;             /* HA_RANK_ARENA: index, for spans */
+  union {
+    struct {
+      struct ha_page *next; /* list links: the heap's lists (owner), abandoned lists and bins (their lock) */
+      struct ha_page *prev;
+      struct ha_page *woken_next; /* whoever set QUEUED in `remote` */
+    };
+    struct ha_sample sample; /* of a large block, which is on no list */
+  };
+  uint32_t slices; /* HA_RANK_ARENA */
+  uint16_t arena;  /* HA_RANK_ARENA: index, for spans */
 } HA_CACHE_ALIGNED;
 
 _Static_assert(sizeof(struct ha_page) == 2 * HA_CACHE_LINE, "a descriptor is two cache lines");
 
-/* Doubly linked list of pages through next and prev. */
+/* List of pages through next and prev; prev of the first page is the last. */
 struct ha_page_list {
   struct ha_page *first;
-  struct ha_page *last;
 };
 
 void ha_page_list_push(struct ha_page_list *list, struct ha_page *page); /* at the end */
+void ha_page_list_push_first(struct ha_page_list *list, struct ha_page *page);
 void ha_page_list_remove(struct ha_page_list *list, struct ha_page *page);
 
-/* Turns a fresh span into an empty page of a size class. */
+/* Slices of a page of the class. */
+size_t ha_page_slices(unsigned size_class);
+
+/* Turns a fresh span, or an empty page, into an empty page of a size class. */
 void ha_page_init(struct ha_page *page, unsigned size_class);
 
 /* A page whose blocks are used again and again is carved up to here ahead of need, so that its lists are not too short
- * and refills fewer: 16 blocks, but not beyond four OS pages. */
+ * and refills fewer: 16 blocks, but not beyond two OS pages. */
 #define HA_PAGE_AHEAD_BLOCKS 16
-#define HA_PAGE_AHEAD_BYTES ((size_t)16 * 1024)
+#define HA_PAGE_AHEAD_BYTES ((size_t)8 * 1024)
 
 HA_INLINE bool ha_page_wants_more(const struct ha_page *page) {
-  return page->carved < HA_PAGE_AHEAD_BLOCKS && page->carved * page->block_size < HA_PAGE_AHEAD_BYTES &&
-         page->carved < page->capacity;
+  return !page->is_sampled && page->carved < HA_PAGE_AHEAD_BLOCKS &&
+         page->carved * page->block_size < HA_PAGE_AHEAD_BYTES && page->carved < page->capacity;
 }
 
 /* Owner, alloc list empty: makes a new alloc list of the local list, else of the remote list, else of blocks

@@ -12,23 +12,47 @@
 #include "sampler/interval.h"
 #include "sampler/sample.h"
 
+#define CHUNK_RECORDS 16
+#define CHUNK_BYTES (CHUNK_RECORDS * sizeof(struct ha_sample))
+
+static size_t chunk_count(const struct ha_page *page) {
+  return (page->capacity + CHUNK_RECORDS - 1) / CHUNK_RECORDS;
+}
+
 bool ha_sampled_page_prepare(struct ha_page *page) {
-  page->samples = ha_meta_alloc(page->capacity * sizeof *page->samples, HA_META_PROFILE);
-  page->is_sampled = page->samples != NULL;
+  page->sample_chunks = ha_meta_alloc(chunk_count(page) * sizeof *page->sample_chunks, HA_META_PROFILE);
+  page->is_sampled = page->sample_chunks != NULL;
   return page->is_sampled;
 }
 
-void ha_sampled_page_done(struct ha_page *page) {
-  if (page->is_sampled) {
-    ha_meta_free(page->samples, page->capacity * sizeof *page->samples, HA_META_PROFILE);
-    page->samples = NULL;
-    page->is_sampled = false;
+uint32_t ha_sampled_page_extend(struct ha_page *page, uint32_t count) {
+  struct ha_sample **chunk = &page->sample_chunks[page->carved / CHUNK_RECORDS];
+  uint32_t room = CHUNK_RECORDS - page->carved % CHUNK_RECORDS;
+  if (*chunk == NULL) {
+    *chunk = ha_meta_alloc(CHUNK_BYTES, HA_META_PROFILE);
   }
+  if (*chunk == NULL) {
+    return 0;
+  }
+  return count < room ? count : room;
+}
+
+void ha_sampled_page_done(struct ha_page *page) {
+  if (!page->is_sampled) {
+    return;
+  }
+  for (size_t i = 0; i < chunk_count(page) && page->sample_chunks[i] != NULL; i++) {
+    ha_meta_free(page->sample_chunks[i], CHUNK_BYTES, HA_META_PROFILE);
+  }
+  ha_meta_free(page->sample_chunks, chunk_count(page) * sizeof *page->sample_chunks, HA_META_PROFILE);
+  page->sample_chunks = NULL;
+  page->is_sampled = false;
 }
 
 static struct ha_sample *sample_of(const void *block) {
   struct ha_page *page = ha_page_of(block);
-  return &page->samples[ha_page_block_index(page, block)];
+  size_t index = (size_t)ha_page_block_index(page, block);
+  return &page->sample_chunks[index / CHUNK_RECORDS][index % CHUNK_RECORDS];
 }
 
 static void *block_from_pool(unsigned size_class, size_t requested) {
@@ -42,7 +66,7 @@ static void *block_from_pool(unsigned size_class, size_t requested) {
 }
 
 void *ha_sampled_alloc(unsigned size_class, size_t requested, int64_t rate) {
-  struct ha_entry *entry = ha_sample_site(size_class);
+  struct ha_entry *entry = ha_sample_site(size_class, ha_class_size(size_class));
   if (entry == NULL) {
     return NULL;
   }

@@ -21,8 +21,12 @@ void *ha_homeless_alloc(unsigned size_class, size_t requested);
 /* The block of a page of samples is being freed: its record is retired. Aborts if it was freed before. */
 void ha_sampled_free(struct ha_page *page, void *block);
 
-/* Gives a new page its records; takes them away. */
+/* Makes a new page one of samples; and its way back. The records come in chunks, as blocks are carved: most pages of
+ * samples hold a few blocks at a time. */
 bool ha_sampled_page_prepare(struct ha_page *page);
 void ha_sampled_page_done(struct ha_page *page);
+
+/* Makes records for the next blocks to be carved, for `count` of them at most. Returns for how many; 0 without memory. */
+uint32_t ha_sampled_page_extend(struct ha_page *page, uint32_t count);
 
 #endif

@@ -16,8 +16,7 @@
 
 #define LN2 0.693147180559945309417
 #define SQRT_HALF 0.707106781186547524401
-#define LOG_TERMS 10    /* 0.1716^21 / 21 < 1e-17 */
-#define TAYLOR_TERMS 12 /* 0.25^13 / 13! < 1e-17 */
+#define TERMS 12 /* of both series: 0.1716^25 / 25 < 1e-20, 0.25^13 / 13! < 1e-17 */
 #define TAYLOR_RANGE 0.25
 #define EXP_UNDERFLOW 745.0 /* exp(-745) is 0 in double */
 
@@ -62,6 +61,17 @@ double ha_random_exponential(struct ha_random *random) {
   return distance > 0 ? distance : 0x1p-54;
 }
 
+/* sum of coefficients[i] * x^i. By pairs (Estrin), so that the products do not wait for each other. */
+static double polynomial(const double coefficients[TERMS], double x) {
+  const double *c = coefficients;
+  double x2 = x * x;
+  double x4 = x2 * x2;
+  double low = (c[0] + c[1] * x) + (c[2] + c[3] * x) * x2;
+  double middle = (c[4] + c[5] * x) + (c[6] + c[7] * x) * x2;
+  double high = (c[8] + c[9] * x) + (c[10] + c[11] * x) * x2;
+  return low + (middle + high * x4) * x4;
+}
+
 double ha_log_natural(double x) {
   uint64_t bits;
   memcpy(&bits, &x, sizeof bits);
@@ -74,12 +84,9 @@ double ha_log_natural(double x) {
     exponent--;
   }
   double t = (mantissa - 1) / (mantissa + 1);
-  double square = t * t;
-  double sum = 0;
-  for (int k = LOG_TERMS - 1; k >= 0; k--) {
-    sum = sum * square + 1.0 / (2 * k + 1);
-  }
-  return 2 * t * sum + exponent * LN2;
+  static const double odd_reciprocals[TERMS] = {1.0,      1.0 / 3,  1.0 / 5,  1.0 / 7,  1.0 / 9,  1.0 / 11,
+                                                1.0 / 13, 1.0 / 15, 1.0 / 17, 1.0 / 19, 1.0 / 21, 1.0 / 23};
+  return 2 * t * polynomial(odd_reciprocals, t * t) + exponent * LN2;
 }
 
 double ha_one_minus_exp(double x) {
@@ -91,11 +98,11 @@ double ha_one_minus_exp(double x) {
     x /= 2;
     halvings++;
   }
-  /* x - x^2/2! + x^3/3! - ... by Horner */
-  double sum = 0;
-  for (int k = TAYLOR_TERMS; k >= 1; k--) {
-    sum = x / k * (1 - sum);
-  }
+  /* x - x^2/2! + x^3/3! - ... */
+  static const double factorial_reciprocals[TERMS] = {
+      1.0,        -1.0 / 2,     1.0 / 6,      -1.0 / 24,      1.0 / 120,      -1.0 / 720,
+      1.0 / 5040, -1.0 / 40320, 1.0 / 362880, -1.0 / 3628800, 1.0 / 39916800, -1.0 / 479001600};
+  double sum = x * polynomial(factorial_reciprocals, x);
   for (; halvings > 0; halvings--) {
     sum = sum * (2 - sum);
   }

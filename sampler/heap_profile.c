@@ -11,13 +11,18 @@
 
 enum { ALLOC_OBJECTS, ALLOC_SPACE, INUSE_OBJECTS, INUSE_SPACE };
 
-static struct ha_counts read_counts(const struct ha_counts *counts) {
+static struct ha_counts read_counts(const struct ha_counts *counts, uint64_t block_size) {
   struct ha_counts copy;
   /* Acquire: pairs with the release of the writer's last add, see sample.c. */
-  copy.bytes = ha_load_acquire(&counts->bytes);
-  copy.objects = ha_load_relaxed(&counts->objects);
+  copy.objects = ha_load_acquire(&counts->objects);
   copy.samples = ha_load_relaxed(&counts->samples);
-  copy.sample_bytes = ha_load_relaxed(&counts->sample_bytes);
+  if (block_size != 0) {
+    copy.sample_bytes = copy.samples * block_size;
+    copy.bytes = (uint64_t)(((unsigned __int128)copy.objects * block_size) >> HA_WEIGHT_SHIFT);
+  } else {
+    copy.sample_bytes = ha_load_relaxed(&counts->sample_bytes);
+    copy.bytes = ha_load_relaxed(&counts->bytes);
+  }
   return copy;
 }
 
@@ -32,8 +37,8 @@ static uint64_t difference(uint64_t allocated, uint64_t freed) {
 }
 
 static void fill(struct ha_row *row, const struct ha_entry *entry) {
-  struct ha_counts freed = read_counts(&entry->freed);
-  struct ha_counts allocated = read_counts(&entry->allocated);
+  struct ha_counts freed = read_counts(&entry->freed, entry->block_size);
+  struct ha_counts allocated = read_counts(&entry->allocated, entry->block_size);
   *row = (struct ha_row){
       .frames = entry->stack->frames,
       .frame_count = entry->stack->frame_count,

@@ -11,63 +11,35 @@
 
 /* A small table first: few programs are sampled in more than some thousand places, and a sparse table costs an OS page
  * for every rule. What finds no slot there goes to the large one. */
-#define TABLE_COUNT 2
 #define WINDOW 8
 
-static const unsigned shifts[TABLE_COUNT] = {11, 16}; /* 32 KiB, 1 MiB */
+static const unsigned shifts[HA_RULE_TABLES] = {HA_RULE_SMALL_SHIFT, 16}; /* 32 KiB, 1 MiB */
 
-struct slot {
-  uintptr_t pc;    /* atomic: 0, then the address for good */
-  uint64_t packed; /* atomic: 0 until the rule is there */
-};
+_Static_assert(HA_RULE_FRAME_SHIFT >= HA_RULE_GENERATION_SHIFT + HA_RULE_GENERATION_BITS,
+               "the fields of a packed rule do not overlap");
 
-/* The packed word, from the top: CFA offset, frame offset in words, generation, kind, frame place, "there is one". */
-#define CFA_SHIFT (64 - HA_RULE_CFA_BITS)
-#define FRAME_SHIFT (CFA_SHIFT - HA_RULE_FRAME_BITS)
-#define FRAME_MASK (((uint64_t)1 << HA_RULE_FRAME_BITS) - 1)
-#define GENERATION_BITS 20
-#define GENERATION_SHIFT 6
-#define GENERATION_MASK (((uint64_t)1 << GENERATION_BITS) - 1)
-#define KIND_SHIFT 3
-#define KIND_MASK 7u
-#define PLACE_SHIFT 1
-#define PLACE_MASK 3u
-#define IS_SET 1u
-
-_Static_assert(FRAME_SHIFT >= GENERATION_SHIFT + GENERATION_BITS, "the fields do not overlap");
-
-static struct slot *tables[TABLE_COUNT]; /* atomic; each set once */
-static uint32_t generation;              /* atomic */
+struct ha_rule_slot *ha_rule_tables[HA_RULE_TABLES];
+uint32_t ha_rule_generation;
 static uint64_t misses;
 static struct ha_rule (*resolver)(uintptr_t pc); /* atomic; set once */
 static int resolver_is_busy;                     /* atomic; a thread is in it */
 
 static uint64_t pack(struct ha_rule rule, uint64_t born) {
-  return (uint64_t)rule.cfa_offset << CFA_SHIFT |
-         ((uint64_t)(rule.frame_offset / HA_RULE_WORD) & FRAME_MASK) << FRAME_SHIFT |
-         born << GENERATION_SHIFT | (uint64_t)rule.kind << KIND_SHIFT |
-         (uint64_t)rule.frame_place << PLACE_SHIFT | IS_SET;
+  return (uint64_t)rule.cfa_offset << HA_RULE_CFA_SHIFT |
+         ((uint64_t)(rule.frame_offset / HA_RULE_WORD) & HA_RULE_FRAME_MASK) << HA_RULE_FRAME_SHIFT |
+         born << HA_RULE_GENERATION_SHIFT | (uint64_t)rule.kind << HA_RULE_KIND_SHIFT |
+         (uint64_t)rule.frame_place << HA_RULE_PLACE_SHIFT | HA_RULE_IS_SET;
 }
 
-static struct ha_rule unpack(uint64_t word) {
-  return (struct ha_rule){
-      .kind = (enum ha_rule_kind)(word >> KIND_SHIFT & KIND_MASK),
-      .cfa_offset = (int32_t)((int64_t)word >> CFA_SHIFT),
-      .frame_place = (enum ha_frame_place)(word >> PLACE_SHIFT & PLACE_MASK),
-      .frame_offset =
-          HA_RULE_WORD * (int32_t)((int64_t)(word << HA_RULE_CFA_BITS) >> (64 - HA_RULE_FRAME_BITS)),
-  };
-}
-
-static struct slot *table(unsigned which) {
-  struct slot *known = ha_load_acquire(&tables[which]);
+static struct ha_rule_slot *table(unsigned which) {
+  struct ha_rule_slot *known = ha_load_acquire(&ha_rule_tables[which]);
   if (ha_likely(known != NULL)) {
     return known;
   }
   size_t size = sizeof *known << shifts[which];
-  struct slot *mine = ha_os_reserve(size);
-  struct slot *none = NULL;
-  if (mine == NULL || ha_cas_strong_acq_rel(&tables[which], &none, mine)) {
+  struct ha_rule_slot *mine = ha_os_reserve(size);
+  struct ha_rule_slot *none = NULL;
+  if (mine == NULL || ha_cas_strong_acq_rel(&ha_rule_tables[which], &none, mine)) {
     return mine;
   }
   ha_os_unmap(mine, size);
@@ -75,15 +47,15 @@ static struct slot *table(unsigned which) {
 }
 
 /* The slot of pc in a table, claimed if it had none; NULL when the window is full of others. */
-static struct slot *slot_in(unsigned which, uintptr_t pc) {
-  struct slot *first = table(which);
+static struct ha_rule_slot *slot_in(unsigned which, uintptr_t pc) {
+  struct ha_rule_slot *first = table(which);
   if (first == NULL) {
     return NULL;
   }
   size_t mask = ((size_t)1 << shifts[which]) - 1;
-  size_t start = (pc * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - shifts[which]);
+  size_t start = ha_rule_home(pc, shifts[which]);
   for (size_t i = 0; i < WINDOW; i++) {
-    struct slot *slot = &first[(start + i) & mask];
+    struct ha_rule_slot *slot = &first[(start + i) & mask];
     uintptr_t found = ha_load_relaxed(&slot->pc);
     if (found == 0 && ha_cas_strong_acq_rel(&slot->pc, &found, pc)) {
       return slot;
@@ -95,8 +67,8 @@ static struct slot *slot_in(unsigned which, uintptr_t pc) {
   return NULL;
 }
 
-static struct slot *slot_of(uintptr_t pc) {
-  struct slot *slot = slot_in(0, pc);
+static struct ha_rule_slot *slot_of(uintptr_t pc) {
+  struct ha_rule_slot *slot = slot_in(0, pc);
   return ha_likely(slot != NULL) ? slot : slot_in(1, pc);
 }
 
@@ -116,7 +88,7 @@ static struct ha_rule find(uintptr_t pc) {
   return rule;
 }
 
-static HA_COLD struct ha_rule find_and_keep(struct slot *slot, uintptr_t pc, uint64_t now) {
+static HA_COLD struct ha_rule find_and_keep(struct ha_rule_slot *slot, uintptr_t pc, uint64_t now) {
   ha_add_relaxed(&misses, 1);
   struct ha_rule rule = find(pc);
   if (slot != NULL) {
@@ -127,19 +99,16 @@ static HA_COLD struct ha_rule find_and_keep(struct slot *slot, uintptr_t pc, uin
 
 struct ha_rule ha_rule_lookup(uintptr_t pc) {
   /* Before the rule is looked at or found: a rule found across a change carries the older number. */
-  uint64_t now = ha_load_acquire(&generation) & GENERATION_MASK;
-  struct slot *slot = slot_of(pc);
+  uint64_t now = ha_load_acquire(&ha_rule_generation) & HA_RULE_GENERATION_MASK;
+  struct ha_rule_slot *slot = slot_of(pc);
   uint64_t word = slot != NULL ? ha_load_relaxed(&slot->packed) : 0;
-  if (ha_likely(word != 0 && (word >> GENERATION_SHIFT & GENERATION_MASK) == now)) {
-    return unpack(word);
-  }
-  return find_and_keep(slot, pc, now);
+  return ha_likely(ha_rule_is_of(word, now)) ? ha_rule_unpack(word) : find_and_keep(slot, pc, now);
 }
 
 /* When the number that rules carry comes round, the rules that still carry it go. */
 static void drop_all(void) {
-  for (unsigned which = 0; which < TABLE_COUNT; which++) {
-    struct slot *first = ha_load_acquire(&tables[which]);
+  for (unsigned which = 0; which < HA_RULE_TABLES; which++) {
+    struct ha_rule_slot *first = ha_load_acquire(&ha_rule_tables[which]);
     for (size_t i = 0; first != NULL && i < (size_t)1 << shifts[which]; i++) {
       ha_store_relaxed(&first[i].packed, 0);
     }
@@ -147,8 +116,8 @@ static void drop_all(void) {
 }
 
 void ha_rules_forget(void) {
-  uint32_t next = __atomic_add_fetch(&generation, 1, __ATOMIC_ACQ_REL);
-  if ((next & GENERATION_MASK) == 0) {
+  uint32_t next = __atomic_add_fetch(&ha_rule_generation, 1, __ATOMIC_ACQ_REL);
+  if ((next & HA_RULE_GENERATION_MASK) == 0) {
     drop_all();
   }
 }

@@ -10,7 +10,64 @@
 #ifndef HA_SAMPLER_RULE_CACHE_H
 #define HA_SAMPLER_RULE_CACHE_H
 
+#include "base/atomic.h"
 #include "sampler/rule.h"
+
+/* A table is of slots that are looked for from the place that an address is hashed to. */
+struct ha_rule_slot {
+  uintptr_t pc;    /* atomic: 0, then the address for good */
+  uint64_t packed; /* atomic: 0 until the rule is there */
+};
+
+#define HA_RULE_TABLES 2
+#define HA_RULE_SMALL_SHIFT 11
+
+extern struct ha_rule_slot *ha_rule_tables[HA_RULE_TABLES]; /* atomic; each set once */
+extern uint32_t ha_rule_generation;                         /* atomic */
+
+/* The packed word, from the top: CFA offset, frame offset in words, generation, kind, frame place, "there is one". */
+#define HA_RULE_CFA_SHIFT (64 - HA_RULE_CFA_BITS)
+#define HA_RULE_FRAME_SHIFT (HA_RULE_CFA_SHIFT - HA_RULE_FRAME_BITS)
+#define HA_RULE_FRAME_MASK (((uint64_t)1 << HA_RULE_FRAME_BITS) - 1)
+#define HA_RULE_GENERATION_BITS 20
+#define HA_RULE_GENERATION_SHIFT 6
+#define HA_RULE_GENERATION_MASK (((uint64_t)1 << HA_RULE_GENERATION_BITS) - 1)
+#define HA_RULE_KIND_SHIFT 3
+#define HA_RULE_KIND_MASK 7u
+#define HA_RULE_PLACE_SHIFT 1
+#define HA_RULE_PLACE_MASK 3u
+#define HA_RULE_IS_SET 1u
+
+HA_INLINE struct ha_rule ha_rule_unpack(uint64_t word) {
+  return (struct ha_rule){
+      .kind = (enum ha_rule_kind)(word >> HA_RULE_KIND_SHIFT & HA_RULE_KIND_MASK),
+      .cfa_offset = (int32_t)((int64_t)word >> HA_RULE_CFA_SHIFT),
+      .frame_place = (enum ha_frame_place)(word >> HA_RULE_PLACE_SHIFT & HA_RULE_PLACE_MASK),
+      .frame_offset =
+          HA_RULE_WORD * (int32_t)((int64_t)(word << HA_RULE_CFA_BITS) >> (64 - HA_RULE_FRAME_BITS)),
+  };
+}
+
+/* Whether there is a rule, of that generation. */
+HA_INLINE bool ha_rule_is_of(uint64_t word, uint64_t generation) {
+  return word != 0 && (word >> HA_RULE_GENERATION_SHIFT & HA_RULE_GENERATION_MASK) == generation;
+}
+
+HA_INLINE size_t ha_rule_home(uintptr_t pc, unsigned shift) {
+  return (pc * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - shift);
+}
+
+/* The packed rule where most are found: in the small table, at the first place. 0: use ha_rule_lookup. */
+HA_INLINE uint64_t ha_rule_peek(uintptr_t pc) {
+  uint64_t now = ha_load_acquire(&ha_rule_generation) & HA_RULE_GENERATION_MASK;
+  const struct ha_rule_slot *first = ha_load_acquire(&ha_rule_tables[0]);
+  if (ha_unlikely(first == NULL)) {
+    return 0;
+  }
+  const struct ha_rule_slot *slot = &first[ha_rule_home(pc, HA_RULE_SMALL_SHIFT)];
+  uint64_t word = ha_load_relaxed(&slot->packed);
+  return ha_load_relaxed(&slot->pc) == pc && ha_rule_is_of(word, now) ? word : 0;
+}
 
 /* As ha_rule_find, remembered. Lock-free; callable in malloc and in signal handlers. */
 struct ha_rule ha_rule_lookup(uintptr_t pc);

@@ -17,16 +17,19 @@ static HA_TLS bool
 static uint64_t dropped[HA_DROP_COUNT];
 static struct ha_entry uncounted; /* only its address matters */
 
-static void count(struct ha_counts *counts, uint64_t weight, size_t block_size) {
-  uint64_t bytes = (uint64_t)(((unsigned __int128)weight * block_size) >> HA_WEIGHT_SHIFT);
+static void count(const struct ha_entry *entry, struct ha_counts *counts, uint64_t weight,
+                  size_t block_size) {
+  if (entry->block_size == 0) {
+    uint64_t bytes = (uint64_t)(((unsigned __int128)weight * block_size) >> HA_WEIGHT_SHIFT);
+    ha_add_relaxed(&counts->sample_bytes, block_size);
+    ha_add_relaxed(&counts->bytes, bytes);
+  }
   ha_add_relaxed(&counts->samples, 1);
-  ha_add_relaxed(&counts->sample_bytes, block_size);
-  ha_add_relaxed(&counts->objects, weight);
   /* Release: pairs with the acquire in the reader, which must not see this free before its allocation. */
-  __atomic_fetch_add(&counts->bytes, bytes, __ATOMIC_RELEASE);
+  __atomic_fetch_add(&counts->objects, weight, __ATOMIC_RELEASE);
 }
 
-HA_NOINLINE struct ha_entry *ha_sample_site(uint32_t size_class) {
+HA_NOINLINE struct ha_entry *ha_sample_site(uint32_t size_class, size_t block_size) {
   if (taking) {
     ha_sample_drop(HA_DROP_REENTRANT);
     return NULL;
@@ -39,7 +42,7 @@ HA_NOINLINE struct ha_entry *ha_sample_site(uint32_t size_class) {
     frames[frame_count++] = HA_FRAME_UNKNOWN;
   }
   const struct ha_stack *stack = ha_stack_intern(frames, frame_count);
-  struct ha_entry *entry = ha_table_entry(stack, size_class, ha_labels_current());
+  struct ha_entry *entry = ha_table_entry(stack, size_class, ha_labels_current(), block_size);
   taking = false;
   return entry;
 }
@@ -48,7 +51,7 @@ void ha_sample_record(struct ha_sample *sample, struct ha_entry *entry, size_t b
                       int64_t rate) {
   sample->weight = ha_interval_weight(block_size, rate);
   sample->requested = requested;
-  count(&entry->allocated, sample->weight, block_size);
+  count(entry, &entry->allocated, sample->weight, block_size);
   ha_store_release(&sample->entry, entry);
 }
 
@@ -59,7 +62,7 @@ void ha_sample_mark_uncounted(struct ha_sample *sample) {
 bool ha_sample_retire(struct ha_sample *sample, size_t block_size) {
   struct ha_entry *entry = ha_exchange_acq_rel(&sample->entry, NULL);
   if (entry != NULL && entry != &uncounted) {
-    count(&entry->freed, sample->weight, block_size);
+    count(entry, &entry->freed, sample->weight, block_size);
   }
   return entry != NULL;
 }

@@ -22,8 +22,8 @@ struct ha_sample {
 enum ha_drop { HA_DROP_REENTRANT, HA_DROP_NO_MEMORY, HA_DROP_COUNT };
 
 /* The table entry for the calling stack and labels; NULL (counted as dropped) if the thread is already in
- * here. */
-struct ha_entry *ha_sample_site(uint32_t size_class);
+ * here. block_size: what all blocks of the class have, 0 if they differ. */
+struct ha_entry *ha_sample_site(uint32_t size_class, size_t block_size);
 
 /* Counts a block as allocated at the site and makes *sample live. */
 void ha_sample_record(struct ha_sample *sample, struct ha_entry *entry, size_t block_size, size_t requested,

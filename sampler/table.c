@@ -50,17 +50,20 @@ static struct ha_entry *find_below(unsigned level, uint32_t hash, const struct h
   return entry;
 }
 
-static struct ha_entry *new_entry(const struct ha_stack *stack, uint32_t size_class, uint32_t label_set) {
+static struct ha_entry *new_entry(const struct ha_stack *stack, uint32_t size_class, uint32_t label_set,
+                                  size_t block_size) {
   struct ha_entry *entry = ha_table_memory(sizeof *entry);
   if (entry != NULL) {
     entry->stack = stack;
     entry->size_class = size_class;
     entry->label_set = label_set;
+    entry->block_size = block_size;
   }
   return entry;
 }
 
-struct ha_entry *ha_table_entry(const struct ha_stack *stack, uint32_t size_class, uint32_t label_set) {
+struct ha_entry *ha_table_entry(const struct ha_stack *stack, uint32_t size_class, uint32_t label_set,
+                                size_t block_size) {
   if (stack == NULL) {
     return &overflow_entry;
   }
@@ -76,7 +79,7 @@ struct ha_entry *ha_table_entry(const struct ha_stack *stack, uint32_t size_clas
   if (entry != NULL) {
     return entry;
   }
-  entry = new_entry(stack, size_class, label_set);
+  entry = new_entry(stack, size_class, label_set, block_size);
   if (entry == NULL) {
     return &overflow_entry;
   }

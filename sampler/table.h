@@ -7,8 +7,9 @@
  * samples are counted on the overflow entry, whose stack is the one frame "[overflow]", and which shows in
  * every profile.
  *
- * Sizes: objects are sums of weights (fixed point, HA_WEIGHT_SHIFT), bytes are sums of weight times block
- * size, rounded per sample, so that a free takes away exactly what its allocation added.
+ * Sizes: objects are sums of weights (fixed point, HA_WEIGHT_SHIFT). Where all blocks of an entry have one size, bytes
+ * follow from objects; elsewhere they are sums of weight times block size, rounded per sample. Either way a free takes
+ * away exactly what its allocation added.
  */
 #ifndef HA_SAMPLER_TABLE_H
 #define HA_SAMPLER_TABLE_H
@@ -24,8 +25,8 @@
  * sample. */
 struct ha_counts {
   uint64_t samples;      /* sampled blocks */
-  uint64_t sample_bytes; /* their block sizes */
   uint64_t objects;      /* sum of weights */
+  uint64_t sample_bytes; /* sum of block sizes; as the next, only counted where sizes differ */
   uint64_t bytes;        /* sum of weight * block size */
 };
 
@@ -34,12 +35,15 @@ struct ha_entry {
   const struct ha_stack *stack;
   uint32_t size_class; /* sizes of one class differ by less than 12.5 % */
   uint32_t label_set;
+  uint64_t block_size; /* of every block counted here; 0: they differ. Immutable once published */
   struct ha_counts allocated;
   struct ha_counts freed;
 };
 
-/* The entry of a key; the overflow entry when there is no room. stack NULL means overflow. Lock-free. */
-struct ha_entry *ha_table_entry(const struct ha_stack *stack, uint32_t size_class, uint32_t label_set);
+/* The entry of a key; the overflow entry when there is no room. stack NULL means overflow. block_size: what all blocks
+ * of the class have, 0 if they differ. Lock-free. */
+struct ha_entry *ha_table_entry(const struct ha_stack *stack, uint32_t size_class, uint32_t label_set,
+                                size_t block_size);
 
 bool ha_table_is_overflow(const struct ha_entry *entry);
 

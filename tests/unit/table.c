@@ -38,25 +38,26 @@ static void fill_region(void) {
 
 TEST(each_part_of_the_key_makes_an_entry) {
   const struct ha_stack *stack = stack_of(1);
-  struct ha_entry *entry = ha_table_entry(stack, 3, 0);
-  CHECK_EQ(ha_table_entry(stack, 3, 0), entry);
-  CHECK(ha_table_entry(stack_of(2), 3, 0) != entry, "the stack makes no difference");
-  CHECK(ha_table_entry(stack, 4, 0) != entry, "the size class makes no difference");
-  CHECK(ha_table_entry(stack, 3, 1) != entry, "the label set makes no difference");
+  struct ha_entry *entry = ha_table_entry(stack, 3, 0, 0);
+  CHECK_EQ(ha_table_entry(stack, 3, 0, 0), entry);
+  CHECK(ha_table_entry(stack_of(2), 3, 0, 0) != entry, "the stack makes no difference");
+  CHECK(ha_table_entry(stack, 4, 0, 0) != entry, "the size class makes no difference");
+  CHECK(ha_table_entry(stack, 3, 1, 0) != entry, "the label set makes no difference");
   CHECK_EQ(entries(), 5u); /* and the overflow entry */
 }
 
 TEST(no_stack_means_the_overflow_entry) {
-  CHECK(ha_table_is_overflow(ha_table_entry(NULL, 3, 0)), "a sample without a stack has an entry of its own");
+  CHECK(ha_table_is_overflow(ha_table_entry(NULL, 3, 0, 0)),
+        "a sample without a stack has an entry of its own");
 }
 
 TEST(a_full_table_counts_on_the_overflow_entry_and_says_so) {
-  struct ha_entry *old = ha_table_entry(stack_of(1), 3, 0);
+  struct ha_entry *old = ha_table_entry(stack_of(1), 3, 0, 0);
   fill_region();
-  CHECK_EQ(ha_table_entry(stack_of(1), 3, 0), old);
+  CHECK_EQ(ha_table_entry(stack_of(1), 3, 0, 0), old);
   struct ha_sample sample = {0};
   for (uintptr_t i = 2; i < 102; i++) {
-    struct ha_entry *entry = ha_table_entry(stack_of(i), 3, 0);
+    struct ha_entry *entry = ha_table_entry(stack_of(i), 3, 0, 0);
     CHECK(ha_table_is_overflow(entry), "a full table made an entry");
     ha_sample_record(&sample, entry, 64, 60, 1);
   }
@@ -68,7 +69,7 @@ TEST(a_full_table_counts_on_the_overflow_entry_and_says_so) {
 
 TEST(a_site_is_found_even_when_the_table_is_full) {
   fill_region();
-  CHECK(ha_table_is_overflow(ha_sample_site(3)), "the calling stack is not counted on the overflow entry");
+  CHECK(ha_table_is_overflow(ha_sample_site(3, 0)), "the calling stack is not counted on the overflow entry");
 }
 
 /* Whatever weights and sizes, a free takes away exactly what its allocation added. */
@@ -79,7 +80,7 @@ TEST(retiring_cancels_recording_exactly) {
   uint64_t random = SEED;
   for (int i = 0; i < 3000; i++) {
     sizes[i] = 16 + test_random(&random) % 200000;
-    struct ha_entry *entry = ha_table_entry(stack_of(test_random(&random) % 50), 3, 0);
+    struct ha_entry *entry = ha_table_entry(stack_of(test_random(&random) % 50), 3, 0, 0);
     ha_sample_record(&samples[i], entry, sizes[i], sizes[i], rates[test_random(&random) % 6]);
   }
   for (int i = 0; i < 3000; i++) {
@@ -96,7 +97,7 @@ TEST(retiring_cancels_recording_exactly) {
 TEST(retiring_twice_is_told) {
   struct ha_sample sample = {0};
   CHECK(!ha_sample_retire(&sample, 64), "a sample that never was is live");
-  ha_sample_record(&sample, ha_table_entry(stack_of(1), 3, 0), 64, 64, 1);
+  ha_sample_record(&sample, ha_table_entry(stack_of(1), 3, 0, 0), 64, 64, 1);
   CHECK(ha_sample_retire(&sample, 64), "a live sample is not");
   CHECK(!ha_sample_retire(&sample, 64), "a retired sample is live");
 }
@@ -114,7 +115,7 @@ static struct ha_entry *found[THREADS][KEYS];
 static void *count_samples(void *arg) {
   size_t thread = (size_t)arg;
   for (unsigned i = 0; i < KEYS; i++) {
-    found[thread][i] = ha_table_entry(stack_of(i), i % 7, 0);
+    found[thread][i] = ha_table_entry(stack_of(i), i % 7, 0, 0);
     struct ha_sample sample = {0};
     ha_sample_record(&sample, found[thread][i], 128, 128, 1);
     if (i % 2 == 0) {
@@ -151,9 +152,9 @@ static void check_row(const struct ha_row *row, void *rows) {
 TEST(the_profile_has_a_row_per_entry_and_no_empty_ones) {
   struct ha_profile profile;
   struct ha_sample samples[2] = {{0}, {0}};
-  ha_sample_record(&samples[0], ha_table_entry(stack_of(1), 3, 0), 64, 64, 1);
-  ha_sample_record(&samples[1], ha_table_entry(stack_of(2), 40, 0), 4096, 4096, 1);
-  ha_table_entry(stack_of(3), 3, 0);
+  ha_sample_record(&samples[0], ha_table_entry(stack_of(1), 3, 0, 0), 64, 64, 1);
+  ha_sample_record(&samples[1], ha_table_entry(stack_of(2), 40, 0, 0), 4096, 4096, 1);
+  ha_table_entry(stack_of(3), 3, 0, 0);
   ha_heap_profile(&profile, "heap");
   CHECK_EQ(profile.type_count, 4u);
   int rows = 0;
