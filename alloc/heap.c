@@ -379,6 +379,7 @@ static struct ha_page *close_queue_locked(struct ha_heap *heap) {
 }
 
 void ha_heap_close(struct ha_heap *heap) {
+  ha_outbox_flush(&heap->outbox);
   take_woken(heap);
   /* Held throughout, so that a thread that finds the heap closed has only to wait for this lock. */
   ha_lock(HA_RANK_ABANDONED);

@@ -13,11 +13,12 @@
  *
  * Heaps are never freed: a thread that ends gives its pages up and its heap to the next thread. Two more
  * kinds of use exist: heaps that are borrowed for one allocation at a time (heap_pool.h), whose pages have no
- * `owner`. Cost: 8 KiB per thread, plus the pages in use.
+ * `owner`. Cost: 4 KiB per thread, plus the pages in use.
  */
 #ifndef HA_ALLOC_HEAP_H
 #define HA_ALLOC_HEAP_H
 
+#include "alloc/outbox.h"
 #include "alloc/page.h"
 #include "alloc/size_class.h"
 #include "base/random.h"
@@ -32,15 +33,18 @@ struct ha_heap {
   uint64_t granted[HA_CLASS_COUNT];          /* owner writes, statistics read */
   struct ha_page_list full;
   struct ha_random random;
-  int64_t rate;                           /* the rate the countdowns were drawn with */
-  uint32_t rate_epoch;                    /* 0: never drawn */
-  bool is_borrowed;                       /* belongs to the pool: no sampling, no fast frees */
-  uint16_t taken_from;                    /* borrowed: the class whose empty page last became another's */
-  struct ha_heap *next;                   /* in the registry; immutable once published */
-  struct ha_heap *next_unused;            /* HA_RANK_HEAPS */
+  int64_t rate;                /* the rate the countdowns were drawn with */
+  uint32_t rate_epoch;         /* 0: never drawn */
+  bool is_borrowed;            /* belongs to the pool: no sampling, no fast frees */
+  uint16_t taken_from;         /* borrowed: the class whose empty page last became another's */
+  struct ha_heap *next;        /* in the registry; immutable once published */
+  struct ha_heap *next_unused; /* HA_RANK_HEAPS */
+  struct ha_outbox outbox;
   struct ha_page *woken HA_CACHE_ALIGNED; /* atomic: pages queued by other threads; HA_HEAP_CLOSED while no
                                              thread owns the heap */
 };
+
+_Static_assert(sizeof(struct ha_heap) <= 4096, "a heap is one OS page");
 
 #define HA_HEAP_CLOSED ((struct ha_page *)1)
 

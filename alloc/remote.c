@@ -58,13 +58,18 @@ void ha_remote_hand_over(struct ha_page *page) {
   }
 }
 
-void ha_remote_free(struct ha_page *page, struct ha_block *block) {
+static bool reaches(uint64_t word, uint64_t next, uint32_t wake) {
+  return ha_remote_count(word) < wake && ha_remote_count(next) >= wake;
+}
+
+void ha_remote_free_list(struct ha_page *page, struct ha_block *first, struct ha_block *last,
+                         uint32_t count) {
   uint64_t word = ha_load_relaxed(&page->remote);
   uint64_t next;
   do {
-    block->next = first_of(page, word);
-    next = with_first(page, word + COUNT_ONE, block);
-    if (ha_remote_count(next) == wake_of(word)) {
+    last->next = first_of(page, word);
+    next = with_first(page, word + count * COUNT_ONE, first);
+    if (reaches(word, next, wake_of(word))) {
       next = with_wake(next, 0) | QUEUED;
     }
   } while (!ha_cas_weak_acq_rel(&page->remote, &word, next));

@@ -22,8 +22,13 @@ struct ha_remote_list {
   uint32_t count;
 };
 
-/* A block goes back to a page that the calling thread does not own. Lock-free; may adopt or wake the page. */
-void ha_remote_free(struct ha_page *page, struct ha_block *block);
+/* Linked blocks go back to a page that the calling thread does not own. Lock-free; may adopt or wake the page. */
+void ha_remote_free_list(struct ha_page *page, struct ha_block *first, struct ha_block *last, uint32_t count);
+
+/* The same for one block. */
+HA_INLINE void ha_remote_free(struct ha_page *page, struct ha_block *block) {
+  ha_remote_free_list(page, block, block, 1);
+}
 
 /* Gives a page with QUEUED set to its owner's queue, or adopts it for the calling thread if it has no owner.
  */

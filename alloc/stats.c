@@ -53,13 +53,16 @@ static void add_heap(const struct ha_heap *heap, uint64_t *mallocs) {
 static void sum_blocks(struct hp_memstats *stats) {
   struct page_sums sums = {{0}};
   uint64_t mallocs[HA_CLASS_COUNT] = {0};
+  uint64_t waiting[HA_CLASS_COUNT] = {0}; /* freed, not yet known to their pages */
   ha_descriptor_visit(add_page, &sums);
   for (const struct ha_heap *heap = ha_heap_first(); heap != NULL; heap = heap->next) {
     add_heap(heap, mallocs);
+    ha_outbox_count(&heap->outbox, waiting);
   }
   for (unsigned size_class = 0; size_class < HA_CLASS_COUNT; size_class++) {
     uint64_t size = ha_class_size(size_class);
-    uint64_t live = sums.live[size_class] < mallocs[size_class] ? sums.live[size_class] : mallocs[size_class];
+    uint64_t live = positive((int64_t)(sums.live[size_class] - waiting[size_class]));
+    live = live < mallocs[size_class] ? live : mallocs[size_class];
     stats->BySize[size_class].Size = (uint32_t)size;
     stats->BySize[size_class].Mallocs = mallocs[size_class];
     stats->BySize[size_class].Frees = mallocs[size_class] - live;
