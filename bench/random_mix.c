@@ -2,9 +2,9 @@
 /*
  * What does a program pay that keeps many small blocks of mixed sizes alive and replaces them in no order?
  *
- * Each thread owns a live set of --slots blocks, 16 B to 4 KiB and mostly small, and replaces one at random
- * in each operation: one free and one malloc. Several threads divide the operations among them and share
- * nothing but the allocator.
+ * --slots blocks are alive, 16 B to 4 KiB and mostly small, and each operation replaces one at random: one free and
+ * one malloc. Several threads divide the blocks and the operations among them and share nothing but the allocator, so
+ * that however many they are, the work and the memory are the same.
  */
 #include "bench.h"
 
@@ -38,12 +38,12 @@ int main(int argc, char **argv) {
   uint64_t slots = 20 * 1000;
   const struct bench_option options[] = {
       {"iterations", &iterations, 1, UINT32_MAX, "blocks replaced by all threads together"},
-      {"threads", &threads, 1, 64, "threads, each with a live set of its own"},
-      {"slots", &slots, 1, 10 * 1000 * 1000, "live blocks of one thread"},
+      {"threads", &threads, 1, 64, "threads that share them out"},
+      {"slots", &slots, 1, 10 * 1000 * 1000, "live blocks of all threads together"},
   };
   bench_parse(argc, argv, options, BENCH_COUNT(options));
 
-  struct mix mix = {.iterations = (iterations + threads - 1) / threads, .slots = slots};
+  struct mix mix = {.iterations = (iterations + threads - 1) / threads, .slots = (slots + threads - 1) / threads};
   uint64_t elapsed_ns = bench_run_threads(threads, mix_thread, &mix);
   bench_result(mix.iterations * threads, elapsed_ns, "RandomMix/slots=%" PRIu64 "/threads=%" PRIu64, slots,
                threads);

@@ -3,22 +3,25 @@
  * Open addressing over short windows. A slot is claimed by its address (compare-and-swap from 0) and never
  * given up; its rule is one packed word with the generation it was found in, so that rule and validity change
  * together.
+ *
+ * The table starts small, since few programs are sampled in more than some hundred places and a sparse table costs an
+ * OS page for every rule. When there is no slot left around an address, one four times as large takes its place, and
+ * rules are found anew as they are wanted. Whoever still looks at the old one is not disturbed: it stays.
  */
 #include "sampler/rule_cache.h"
 
 #include "base/atomic.h"
 #include "base/os.h"
 
-/* A small table first: few programs are sampled in more than some thousand places, and a sparse table costs an OS page
- * for every rule. What finds no slot there goes to the large one. */
-#define WINDOW 8
-
-static const unsigned shifts[HA_RULE_TABLES] = {HA_RULE_SMALL_SHIFT, 16}; /* 32 KiB, 1 MiB */
+#define WINDOW (2 * HA_RULE_GROUP)
+#define SMALLEST_SHIFT 11 /* 32 KiB */
+#define LARGEST_SHIFT 17  /* 2 MiB; some 50,000 rules */
+#define SHIFT_STEP 2
 
 _Static_assert(HA_RULE_FRAME_SHIFT >= HA_RULE_GENERATION_SHIFT + HA_RULE_GENERATION_BITS,
                "the fields of a packed rule do not overlap");
 
-struct ha_rule_slot *ha_rule_tables[HA_RULE_TABLES];
+struct ha_rule_table *ha_rule_table;
 uint32_t ha_rule_generation;
 static uint64_t misses;
 static struct ha_rule (*resolver)(uintptr_t pc); /* atomic; set once */
@@ -31,31 +34,28 @@ static uint64_t pack(struct ha_rule rule, uint64_t born) {
          (uint64_t)rule.frame_place << HA_RULE_PLACE_SHIFT | HA_RULE_IS_SET;
 }
 
-static struct ha_rule_slot *table(unsigned which) {
-  struct ha_rule_slot *known = ha_load_acquire(&ha_rule_tables[which]);
-  if (ha_likely(known != NULL)) {
-    return known;
+/* A table of 2^shift slots in place of `old`; or the one that another thread has put there, or NULL without memory. */
+static HA_COLD struct ha_rule_table *replace(struct ha_rule_table *old, unsigned shift) {
+  size_t size = ha_align_up(sizeof *old + (sizeof *old->slots << shift), HA_OS_PAGE);
+  struct ha_rule_table *mine = ha_os_reserve(size);
+  if (mine == NULL) {
+    return NULL;
   }
-  size_t size = sizeof *known << shifts[which];
-  struct ha_rule_slot *mine = ha_os_reserve(size);
-  struct ha_rule_slot *none = NULL;
-  if (mine == NULL || ha_cas_strong_acq_rel(&ha_rule_tables[which], &none, mine)) {
+  mine->shift = shift;
+  struct ha_rule_table *known = old;
+  if (ha_cas_strong_acq_rel(&ha_rule_table, &known, mine)) {
     return mine;
   }
   ha_os_unmap(mine, size);
-  return none;
+  return known;
 }
 
-/* The slot of pc in a table, claimed if it had none; NULL when the window is full of others. */
-static struct ha_rule_slot *slot_in(unsigned which, uintptr_t pc) {
-  struct ha_rule_slot *first = table(which);
-  if (first == NULL) {
-    return NULL;
-  }
-  size_t mask = ((size_t)1 << shifts[which]) - 1;
-  size_t start = ha_rule_home(pc, shifts[which]);
+/* The slot of pc, claimed if it had none; NULL when the window is full of others. */
+static struct ha_rule_slot *slot_in(struct ha_rule_table *table, uintptr_t pc) {
+  size_t mask = ((size_t)1 << table->shift) - 1;
+  size_t start = ha_rule_home(pc, table->shift);
   for (size_t i = 0; i < WINDOW; i++) {
-    struct ha_rule_slot *slot = &first[(start + i) & mask];
+    struct ha_rule_slot *slot = &table->slots[(start + i) & mask];
     uintptr_t found = ha_load_relaxed(&slot->pc);
     if (found == 0 && ha_cas_strong_acq_rel(&slot->pc, &found, pc)) {
       return slot;
@@ -68,8 +68,15 @@ static struct ha_rule_slot *slot_in(unsigned which, uintptr_t pc) {
 }
 
 static struct ha_rule_slot *slot_of(uintptr_t pc) {
-  struct ha_rule_slot *slot = slot_in(0, pc);
-  return ha_likely(slot != NULL) ? slot : slot_in(1, pc);
+  struct ha_rule_table *table = ha_load_acquire(&ha_rule_table);
+  if (ha_unlikely(table == NULL)) {
+    table = replace(NULL, SMALLEST_SHIFT);
+  }
+  struct ha_rule_slot *slot = NULL;
+  while (table != NULL && (slot = slot_in(table, pc)) == NULL && table->shift < LARGEST_SHIFT) {
+    table = replace(table, table->shift + SHIFT_STEP);
+  }
+  return slot;
 }
 
 void ha_rules_resolve_with(struct ha_rule (*resolve)(uintptr_t pc)) {
@@ -107,11 +114,9 @@ struct ha_rule ha_rule_lookup(uintptr_t pc) {
 
 /* When the number that rules carry comes round, the rules that still carry it go. */
 static void drop_all(void) {
-  for (unsigned which = 0; which < HA_RULE_TABLES; which++) {
-    struct ha_rule_slot *first = ha_load_acquire(&ha_rule_tables[which]);
-    for (size_t i = 0; first != NULL && i < (size_t)1 << shifts[which]; i++) {
-      ha_store_relaxed(&first[i].packed, 0);
-    }
+  struct ha_rule_table *table = ha_load_acquire(&ha_rule_table);
+  for (size_t i = 0; table != NULL && i < (size_t)1 << table->shift; i++) {
+    ha_store_relaxed(&table->slots[i].packed, 0);
   }
 }
 

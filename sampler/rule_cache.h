@@ -2,8 +2,8 @@
 /*
  * The rules found so far, by address: what makes a warm stack walk cheap.
  *
- * One table for the process, no locks: a lookup is a few loads, a new rule is published with two stores.
- * Where the table is full around an address, the rule is found anew each time. Unloading a library forgets
+ * One table for the process, no locks: a lookup is a few loads, a new rule is published with two stores. Where the
+ * largest table is full around an address, the rule is found anew each time. Unloading a library forgets
  * all rules; one that is used a moment too long can give a wrong frame but never a fault, since walks check
  * what they read.
  */
@@ -13,17 +13,21 @@
 #include "base/atomic.h"
 #include "sampler/rule.h"
 
-/* A table is of slots that are looked for from the place that an address is hashed to. */
 struct ha_rule_slot {
   uintptr_t pc;    /* atomic: 0, then the address for good */
   uint64_t packed; /* atomic: 0 until the rule is there */
 };
 
-#define HA_RULE_TABLES 2
-#define HA_RULE_SMALL_SHIFT 11
+/* Slots in groups of one cache line. An address is hashed to its first group. */
+#define HA_RULE_GROUP 4
 
-extern struct ha_rule_slot *ha_rule_tables[HA_RULE_TABLES]; /* atomic; each set once */
-extern uint32_t ha_rule_generation;                         /* atomic */
+struct ha_rule_table {
+  unsigned shift; /* 2^shift slots; immutable */
+  HA_CACHE_ALIGNED struct ha_rule_slot slots[];
+};
+
+extern struct ha_rule_table *ha_rule_table; /* atomic; NULL at first, then replaced by larger ones */
+extern uint32_t ha_rule_generation;         /* atomic */
 
 /* The packed word, from the top: CFA offset, frame offset in words, generation, kind, frame place, "there is one". */
 #define HA_RULE_CFA_SHIFT (64 - HA_RULE_CFA_BITS)
@@ -53,20 +57,26 @@ HA_INLINE bool ha_rule_is_of(uint64_t word, uint64_t generation) {
   return word != 0 && (word >> HA_RULE_GENERATION_SHIFT & HA_RULE_GENERATION_MASK) == generation;
 }
 
+/* The first slot of the first group of pc in a table of 2^shift slots. */
 HA_INLINE size_t ha_rule_home(uintptr_t pc, unsigned shift) {
-  return (pc * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - shift);
+  return (pc * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - shift) & ~(size_t)(HA_RULE_GROUP - 1);
 }
 
-/* The packed rule where most are found: in the small table, at the first place. 0: use ha_rule_lookup. */
+/* The packed rule where nearly all are found: in the first group. 0: use ha_rule_lookup. */
 HA_INLINE uint64_t ha_rule_peek(uintptr_t pc) {
   uint64_t now = ha_load_acquire(&ha_rule_generation) & HA_RULE_GENERATION_MASK;
-  const struct ha_rule_slot *first = ha_load_acquire(&ha_rule_tables[0]);
-  if (ha_unlikely(first == NULL)) {
+  const struct ha_rule_table *table = ha_load_acquire(&ha_rule_table);
+  if (ha_unlikely(table == NULL)) {
     return 0;
   }
-  const struct ha_rule_slot *slot = &first[ha_rule_home(pc, HA_RULE_SMALL_SHIFT)];
-  uint64_t word = ha_load_relaxed(&slot->packed);
-  return ha_load_relaxed(&slot->pc) == pc && ha_rule_is_of(word, now) ? word : 0;
+  const struct ha_rule_slot *group = &table->slots[ha_rule_home(pc, table->shift)];
+  for (unsigned i = 0; i < HA_RULE_GROUP; i++) {
+    if (ha_load_relaxed(&group[i].pc) == pc) {
+      uint64_t word = ha_load_relaxed(&group[i].packed);
+      return ha_rule_is_of(word, now) ? word : 0;
+    }
+  }
+  return 0;
 }
 
 /* As ha_rule_find, remembered. Lock-free; callable in malloc and in signal handlers. */
