@@ -10,17 +10,17 @@
 #include "alloc/backing.h"
 #include "alloc/descriptor.h"
 #include "alloc/page_map.h"
+#include "alloc/resident.h"
 #include "alloc/size_class.h"
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/meta.h"
 
-#define ARENA_MAX 512
 #define FIRST_ARENA ((size_t)64 * 1024 * 1024)
 #define LARGEST_ARENA ((size_t)4 * 1024 * 1024 * 1024)
 #define EXACT_BINS 64
 #define BIN_COUNT 256
-#define BITS 64
+#define BITS 64 /* of a word */
 /* Where most blocks are samples there are many such pages: beyond this they use memory again like all others. */
 #define FAR_PAGES_MAX 48 /* 3 MiB */
 #define SCAN_MAX 32      /* spans of one bin looked at for a fit */
@@ -28,44 +28,23 @@
 struct arena {
   char *start;
   size_t slices;
-  uint64_t *touched; /* bit per slice: was handed out */
 };
 
 static struct {
-  struct arena arenas[ARENA_MAX];
+  struct arena arenas[HA_ARENA_MAX];
   unsigned count;
   struct ha_page_list bins[BIN_COUNT];
   uint64_t bin_used[BIN_COUNT / BITS]; /* bit per bin: not empty */
+  uint64_t bin_resident[BIN_COUNT];    /* resident OS pages of the bin's spans */
   unsigned far_pages;                  /* in use */
+  uint64_t withdrawn;                  /* slices whose memory is being released: free, but on no bin */
+  uint64_t peak;                       /* most slices in use since it was asked; atomic */
   struct ha_arena_totals totals;       /* read without the lock */
 } space;
 
-/* Slices that were never handed out. */
-
-static bool is_touched(const struct arena *arena, size_t slice) {
-  return (arena->touched[slice / BITS] >> (slice % BITS) & 1) != 0;
-}
-
-static size_t fresh_slices(const struct ha_page *span) {
-  const struct arena *arena = &space.arenas[span->arena];
-  size_t first = (size_t)(span->start - arena->start) >> HA_SLICE_SHIFT;
-  size_t fresh = 0;
-  for (size_t slice = first; slice < first + span->slices; slice++) {
-    fresh += !is_touched(arena, slice);
-  }
-  return fresh;
-}
-
-/* Notes that the span's memory may be written from now on. */
-static void touch(struct ha_page *span) {
-  struct arena *arena = &space.arenas[span->arena];
-  size_t first = (size_t)(span->start - arena->start) >> HA_SLICE_SHIFT;
-  size_t fresh = fresh_slices(span);
-  span->is_fresh = fresh == span->slices;
-  ha_owner_add(&space.totals.fresh_free_slices, -(uint64_t)fresh);
-  for (size_t slice = first; slice < first + span->slices; slice++) {
-    arena->touched[slice / BITS] |= (uint64_t)1 << (slice % BITS);
-  }
+/* Resident OS pages in a part of a span. */
+static uint32_t count_resident(const struct ha_page *span, size_t from, size_t slices) {
+  return (uint32_t)ha_resident_count(span->arena, span->start + from * HA_SLICE, slices * HA_SLICE);
 }
 
 /* Bins. */
@@ -86,6 +65,7 @@ static void insert(struct ha_page *span) {
   ha_page_map_set(span->start, 1, span);
   ha_page_map_set(span->start + (span->slices - 1) * HA_SLICE, 1, span);
   ha_page_list_push_first(&space.bins[bin], span);
+  space.bin_resident[bin] += span->resident;
   space.bin_used[bin / BITS] |= (uint64_t)1 << (bin % BITS);
 }
 
@@ -94,11 +74,36 @@ static void withdraw(struct ha_page *span) {
   ha_store_relaxed(&span->kind, HA_PAGE_UNUSED);
   unsigned bin = bin_of(span->slices);
   ha_page_list_remove(&space.bins[bin], span);
+  space.bin_resident[bin] -= span->resident;
   if (space.bins[bin].first == NULL) {
     space.bin_used[bin / BITS] &= ~((uint64_t)1 << (bin % BITS));
   }
   ha_page_map_set(span->start, 1, NULL);
   ha_page_map_set(span->start + (span->slices - 1) * HA_SLICE, 1, NULL);
+}
+
+/* Takes a free neighbour into the span, if there is one. */
+static void merge(struct ha_page *span, const char *inside_neighbour) {
+  const struct arena *arena = &space.arenas[span->arena];
+  if (inside_neighbour < arena->start || inside_neighbour >= arena->start + arena->slices * HA_SLICE) {
+    return;
+  }
+  struct ha_page *neighbour = ha_page_of(inside_neighbour);
+  if (neighbour == NULL || neighbour->kind != HA_PAGE_FREE) {
+    return;
+  }
+  withdraw(neighbour);
+  span->start = neighbour->start < span->start ? neighbour->start : span->start;
+  span->slices += neighbour->slices;
+  span->resident += neighbour->resident;
+  ha_descriptor_free_locked(neighbour);
+}
+
+/* Makes a withdrawn span a free one. */
+static void insert_merged(struct ha_page *span) {
+  merge(span, span->start - 1);
+  merge(span, span->start + span->slices * HA_SLICE);
+  insert(span);
 }
 
 /* Slices to skip at the span's start so that `slices` aligned ones follow; larger than the span if they do
@@ -149,7 +154,7 @@ static size_t next_arena_size(size_t least) {
 }
 
 static bool add_arena(size_t least_slices, size_t alignment) {
-  if (space.count == ARENA_MAX) {
+  if (space.count == HA_ARENA_MAX) {
     return false;
   }
   size_t least = least_slices * HA_SLICE + (alignment > HA_SLICE ? alignment : 0);
@@ -165,18 +170,17 @@ static bool add_arena(size_t least_slices, size_t alignment) {
     return false;
   }
   arena->slices = size >> HA_SLICE_SHIFT;
-  arena->touched = ha_meta_alloc((arena->slices + BITS - 1) / BITS * sizeof(uint64_t), HA_META_SPANS);
-  if (arena->touched == NULL || !ha_page_map_cover(arena->start, size)) {
+  if (!ha_resident_add_arena(space.count, arena->start, size) || !ha_page_map_cover(arena->start, size)) {
     /* The range is lost, untouched: it costs address space only. */
     ha_descriptor_free_locked(span);
     return false;
   }
   span->start = arena->start;
   span->slices = (uint32_t)arena->slices;
+  span->resident = 0;
   span->arena = (uint16_t)space.count++;
   ha_owner_add(&space.totals.slices, arena->slices);
   ha_owner_add(&space.totals.free_slices, arena->slices);
-  ha_owner_add(&space.totals.fresh_free_slices, arena->slices);
   insert(span);
   return true;
 }
@@ -210,8 +214,9 @@ static void check_arenas(void) {
   for (unsigned i = 0; i < space.count; i++) {
     check_arena(&space.arenas[i], &free_slices);
   }
-  if (free_slices != space.totals.free_slices) {
-    ha_die("arenas: %lu slices are free, counted were %lu", free_slices, space.totals.free_slices);
+  if (free_slices + space.withdrawn != space.totals.free_slices) {
+    ha_die("arenas: %lu slices are free, counted were %lu", free_slices + space.withdrawn,
+           space.totals.free_slices);
   }
 }
 #else
@@ -221,8 +226,9 @@ HA_INLINE void check_arenas(void) {
 
 /* Spans. */
 
-/* Cuts [from, from + slices) of a withdrawn span off into a new free span. False without a descriptor. */
-static bool split_off(struct ha_page *span, size_t from, size_t slices) {
+/* Cuts [from, from + slices), of which `resident` OS pages are, of a withdrawn span off into a new free span. False
+ * without a descriptor. */
+static bool split_off(struct ha_page *span, size_t from, size_t slices, uint32_t resident) {
   if (slices == 0) {
     return true;
   }
@@ -233,6 +239,7 @@ static bool split_off(struct ha_page *span, size_t from, size_t slices) {
   part->start = span->start + from * HA_SLICE;
   part->slices = (uint32_t)slices;
   part->arena = span->arena;
+  part->resident = resident;
   insert(part);
   return true;
 }
@@ -247,10 +254,19 @@ static struct ha_page *find_largest(void) {
   return NULL;
 }
 
+static void note_peak(void) {
+  uint64_t used = space.totals.slices - space.totals.free_slices;
+  if (used > ha_load_relaxed(&space.peak)) {
+    ha_store_relaxed(&space.peak, used);
+  }
+}
+
 /* Makes a used span of a withdrawn free one that has the right length by now. */
 static struct ha_page *use(struct ha_page *span) {
   ha_owner_add(&space.totals.free_slices, -(uint64_t)span->slices);
-  touch(span);
+  ha_owner_add(&space.totals.free_resident, -(uint64_t)span->resident);
+  note_peak();
+  span->is_fresh = span->resident == 0;
   ha_page_map_set(span->start, 1, span);
   check_arenas();
   return span;
@@ -263,11 +279,13 @@ static struct ha_page *cut_from_largest(size_t slices) {
     return NULL;
   }
   size_t rest = span->slices - slices;
+  uint32_t resident = count_resident(span, rest, slices);
   withdraw(span);
-  if (!split_off(span, 0, rest)) {
+  if (!split_off(span, 0, rest, span->resident - resident)) {
     insert(span);
     return NULL;
   }
+  span->resident = resident;
   span->start += rest * HA_SLICE;
   span->slices = (uint32_t)slices;
   span->is_far = true;
@@ -290,36 +308,24 @@ struct ha_page *ha_span_reuse_locked(size_t slices, size_t alignment) {
     return NULL;
   }
   size_t lead = lead_of(span, slices, alignment);
+  uint32_t lead_resident = count_resident(span, 0, lead);
+  uint32_t resident = count_resident(span, lead, slices);
   withdraw(span);
   size_t tail = span->slices - lead - slices;
-  if (!split_off(span, lead + slices, tail)) {
+  if (!split_off(span, lead + slices, tail, span->resident - resident - lead_resident)) {
     insert(span);
     return NULL;
   }
   span->slices = (uint32_t)(lead + slices);
-  if (!split_off(span, 0, lead)) {
-    insert(span);
+  span->resident = lead_resident + resident;
+  if (!split_off(span, 0, lead, lead_resident)) {
+    insert_merged(span);
     return NULL;
   }
+  span->resident = resident;
   span->start += lead * HA_SLICE;
   span->slices = (uint32_t)slices;
   return use(span);
-}
-
-/* Takes a free neighbour into the span, if there is one. */
-static void merge(struct ha_page *span, const char *inside_neighbour) {
-  const struct arena *arena = &space.arenas[span->arena];
-  if (inside_neighbour < arena->start || inside_neighbour >= arena->start + arena->slices * HA_SLICE) {
-    return;
-  }
-  struct ha_page *neighbour = ha_page_of(inside_neighbour);
-  if (neighbour == NULL || neighbour->kind != HA_PAGE_FREE) {
-    return;
-  }
-  withdraw(neighbour);
-  span->start = neighbour->start < span->start ? neighbour->start : span->start;
-  span->slices += neighbour->slices;
-  ha_descriptor_free_locked(neighbour);
 }
 
 void ha_span_free_locked(struct ha_page *span) {
@@ -327,9 +333,9 @@ void ha_span_free_locked(struct ha_page *span) {
   size_t mapped = span->kind == HA_PAGE_BLOCKS ? span->slices : 1;
   ha_page_map_set(span->start, mapped, NULL);
   ha_owner_add(&space.totals.free_slices, span->slices);
-  merge(span, span->start - 1);
-  merge(span, span->start + span->slices * HA_SLICE);
-  insert(span);
+  span->resident = count_resident(span, 0, span->slices);
+  ha_owner_add(&space.totals.free_resident, span->resident);
+  insert_merged(span);
   check_arenas();
 }
 
@@ -345,21 +351,50 @@ bool ha_span_extend_locked(struct ha_page *span, size_t slices) {
   if (behind == NULL || behind->kind != HA_PAGE_FREE || behind->slices < more) {
     return false;
   }
+  uint32_t resident = count_resident(behind, 0, more);
   withdraw(behind);
   size_t rest = behind->slices - more;
-  behind->slices = (uint32_t)more;
   ha_owner_add(&space.totals.free_slices, -(uint64_t)more);
-  touch(behind);
+  ha_owner_add(&space.totals.free_resident, -(uint64_t)resident);
   if (rest > 0) {
     /* The descriptor of the neighbour serves the rest. */
     behind->start += more * HA_SLICE;
     behind->slices = (uint32_t)rest;
+    behind->resident -= resident;
     insert(behind);
   } else {
     ha_descriptor_free_locked(behind);
   }
   span->slices = (uint32_t)slices;
   return true;
+}
+
+struct ha_page *ha_span_withdraw_resident_locked(void) {
+  ha_lock_assert_held(HA_RANK_ARENA);
+  for (unsigned bin = BIN_COUNT; bin-- > 0;) {
+    if (space.bin_resident[bin] == 0) {
+      continue;
+    }
+    struct ha_page *span = space.bins[bin].first;
+    while (span->resident == 0) {
+      span = span->next;
+    }
+    withdraw(span);
+    ha_page_map_set(span->start, 1, span);
+    space.withdrawn += span->slices;
+    return span;
+  }
+  return NULL;
+}
+
+void ha_span_return_locked(struct ha_page *span, size_t released) {
+  ha_lock_assert_held(HA_RANK_ARENA);
+  span->resident -= (uint32_t)released;
+  ha_owner_add(&space.totals.free_resident, -(uint64_t)released);
+  space.withdrawn -= span->slices;
+  ha_page_map_set(span->start, 1, NULL);
+  insert_merged(span);
+  check_arenas();
 }
 
 struct ha_page *ha_page_alloc(unsigned size_class, bool for_samples) {
@@ -389,9 +424,13 @@ void ha_page_release(struct ha_page *page) {
   ha_unlock(HA_RANK_ARENA);
 }
 
+uint64_t ha_arena_take_peak(void) {
+  return ha_exchange_acq_rel(&space.peak, 0);
+}
+
 struct ha_arena_totals ha_arena_totals(void) {
   struct ha_arena_totals totals;
-  totals.fresh_free_slices = ha_load_relaxed(&space.totals.fresh_free_slices);
+  totals.free_resident = ha_load_relaxed(&space.totals.free_resident);
   totals.free_slices = ha_load_relaxed(&space.totals.free_slices);
   totals.slices = ha_load_relaxed(&space.totals.slices);
   return totals;

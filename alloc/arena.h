@@ -4,8 +4,7 @@
  *
  * An arena is a range of slices. Free runs of slices are spans with a descriptor of kind HA_PAGE_FREE, kept in bins
  * by length and merged with their free neighbours at once, so no two free spans of an arena touch. Arenas grow
- * geometrically and are never given up. A bit per slice tells whether the slice was ever handed out: memory that
- * was not is zero and not resident, which is what calloc and HeapReleased need to know.
+ * geometrically and are never given up; what of them takes memory is told by resident.h.
  *
  *   sum of slices of all arenas = slices in use + slices of free spans
  *
@@ -29,6 +28,11 @@ struct ha_page *ha_span_reuse_locked(size_t slices, size_t alignment);
 /* Returns a span; its slots may still be set. */
 void ha_span_free_locked(struct ha_page *span);
 
+/* Takes the largest free span of which something is resident out of circulation, NULL if there is none; and puts it
+ * back when `released` of its OS pages are so no more. In between it counts as idle still. */
+struct ha_page *ha_span_withdraw_resident_locked(void);
+void ha_span_return_locked(struct ha_page *span, size_t released);
+
 /* Makes a used span longer in place if the slices behind it are free. */
 bool ha_span_extend_locked(struct ha_page *span, size_t slices);
 
@@ -38,13 +42,15 @@ bool ha_span_extend_locked(struct ha_page *span, size_t slices);
 struct ha_page *ha_page_alloc(unsigned size_class, bool for_samples);
 void ha_page_release(struct ha_page *page);
 
-/* Slices of arenas; those of free spans; those of free spans that were never handed out. Read without the
- * lock. */
+/* Slices of arenas; those of free spans; resident OS pages in free spans. Read without the lock. */
 struct ha_arena_totals {
   uint64_t slices;
   uint64_t free_slices;
-  uint64_t fresh_free_slices;
+  uint64_t free_resident;
 };
 struct ha_arena_totals ha_arena_totals(void);
+
+/* The most slices in use since the last call. */
+uint64_t ha_arena_take_peak(void);
 
 #endif

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "alloc/background.h"
 #include "alloc/heap_pool.h"
 #include "base/lock.h"
 
@@ -33,6 +34,7 @@ static void after_fork_in_child(void) {
   _IO_list_resetlock();
   ha_locks_after_fork_in_child();
   ha_heap_after_fork_in_child();
+  ha_background_after_fork_in_child();
 }
 
 /* Early among constructors: handlers registered first run last before the fork and first after it, so the

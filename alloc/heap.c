@@ -6,6 +6,9 @@
 
 #include "alloc/abandoned.h"
 #include "alloc/arena.h"
+#include "alloc/limit.h"
+#include "alloc/malloc.h"
+#include "alloc/release.h"
 #include "alloc/remote.h"
 #include "alloc/sampled.h"
 #include "base/lock.h"
@@ -145,6 +148,7 @@ void ha_heap_page_emptied(struct ha_heap *heap, struct ha_page *page) {
   check(page);
   if (page != heap->current[page->size_class]) {
     release_if_empty(heap, page);
+    ha_release_poke();
   }
 }
 
@@ -160,18 +164,22 @@ void ha_heap_free_to_full(struct ha_heap *heap, struct ha_page *page, struct ha_
 static void grant(struct ha_heap *heap, struct ha_page *page) {
   unsigned size_class = page->size_class;
   int64_t count = page->held < heap->countdown[size_class] ? page->held : heap->countdown[size_class];
+  ha_page_begin_change(page);
   page->held -= (uint32_t)count;
   heap->countdown[size_class] -= count;
   ha_owner_add(&heap->granted[size_class], (uint64_t)count);
   page->credit += (int32_t)count;
+  ha_page_end_change(page);
 }
 
 static void take_back_credit(struct ha_heap *heap, struct ha_page *page) {
+  ha_page_begin_change(page);
   if (page->credit > 0) {
     ha_owner_add(&heap->granted[page->size_class], -(uint64_t)page->credit);
     page->held += (uint32_t)page->credit;
   }
   page->credit = 0;
+  ha_page_end_change(page);
 }
 
 void ha_heap_redraw(struct ha_heap *heap) {
@@ -224,6 +232,46 @@ static void give_up_current(struct ha_heap *heap, struct ha_page *page) {
   take_back_credit(heap, page);
   set_current(heap, page->size_class, &ha_empty_page);
   ha_page_gather(page, true);
+}
+
+/* To the arena, from the list of its class. */
+static void give_back(struct ha_heap *heap, struct ha_page *page) {
+  ha_page_list_remove(&heap->lists[page->size_class], page);
+  ha_sampled_page_done(page);
+  ha_page_release(page);
+}
+
+void ha_heap_trim(struct ha_heap *heap) {
+  ha_heap_tend(heap);
+  for (unsigned size_class = 0; size_class < HA_CLASS_COUNT; size_class++) {
+    struct ha_page *current = heap->current[size_class];
+    if (current != &ha_empty_page && blocks_in_use(current) == 0) {
+      give_up_current(heap, current);
+      set_aside(heap, current);
+    }
+    /* Others are given back as they become empty; the one that is kept came first. */
+    struct ha_page *kept = heap->lists[size_class].first;
+    if (kept != NULL && kept->pending == 0 && !ha_remote_is_queued(kept)) {
+      give_back(heap, kept);
+    }
+  }
+}
+
+static uint32_t trim_epoch; /* atomic */
+
+void ha_heap_ask_all_to_trim(void) {
+  ha_add_relaxed(&trim_epoch, 1);
+  ha_rate_next_epoch();
+}
+
+/* What was asked of all heaps since this one last looked. */
+static void catch_up(struct ha_heap *heap) {
+  uint32_t asked = ha_load_relaxed(&trim_epoch);
+  ha_heap_redraw(heap);
+  if (heap->trim_epoch != asked) {
+    heap->trim_epoch = asked;
+    ha_heap_trim(heap);
+  }
 }
 
 /* A current page of another class that is empty, if there are more than enough of them. They are looked at in turn. */
@@ -307,6 +355,7 @@ HA_INLINE bool refill_from_local(struct ha_heap *heap, struct ha_page *page, uns
       ha_load_relaxed(&heap->woken) != NULL || heap->rate_epoch != ha_rate_epoch()) {
     return false;
   }
+  ha_page_begin_change(page);
   page->free = page->local_free;
   page->local_free = NULL;
   page->pending = page->carved;
@@ -314,7 +363,17 @@ HA_INLINE bool refill_from_local(struct ha_heap *heap, struct ha_page *page, uns
   heap->countdown[size_class] -= count;
   ha_owner_add(&heap->granted[size_class], count);
   page->credit = (int32_t)count;
+  ha_page_end_change(page);
   return true;
+}
+
+/* The heap has grown beyond the limit with this block. NULL if it must not. */
+static HA_COLD void *keep_limit(struct ha_heap *heap, void *block) {
+  if (ha_limit_make_room(heap)) {
+    return block;
+  }
+  ha_free(block);
+  return NULL;
 }
 
 void *ha_heap_alloc(struct ha_heap *heap, unsigned size_class, size_t requested) {
@@ -327,7 +386,8 @@ void *ha_heap_alloc(struct ha_heap *heap, unsigned size_class, size_t requested)
     page->credit = 0;
   }
   if (ha_unlikely(heap->rate_epoch != ha_rate_epoch())) {
-    ha_heap_redraw(heap);
+    catch_up(heap);
+    page = heap->current[size_class];
   }
   /* Not "== 0": the empty page is shared, and another thread may have decremented it since. */
   while (page->credit <= 0) {
@@ -349,7 +409,8 @@ void *ha_heap_alloc(struct ha_heap *heap, unsigned size_class, size_t requested)
   }
   check(page);
   page->credit--;
-  return ha_page_pop(page);
+  void *block = ha_page_pop(page);
+  return ha_limit_is_exceeded() && !heap->is_borrowed ? keep_limit(heap, block) : block;
 }
 
 /* All pages of a list, full or not, leave the heap; those without blocks in use go back to the arena. */

@@ -35,6 +35,7 @@ struct ha_heap {
   struct ha_random random;
   int64_t rate;                /* the rate the countdowns were drawn with */
   uint32_t rate_epoch;         /* 0: never drawn */
+  uint32_t trim_epoch;         /* the last request to trim that was met */
   bool is_borrowed;            /* belongs to the pool: no sampling, no fast frees */
   uint16_t taken_from;         /* borrowed: the class whose empty page last became another's */
   struct ha_heap *next;        /* in the registry; immutable once published */
@@ -82,6 +83,13 @@ bool ha_heap_wake(struct ha_heap *heap, struct ha_page *page);
 
 /* Deals with the pages that other threads queued, if there are any. Owner. */
 void ha_heap_tend(struct ha_heap *heap);
+
+/* Gives back every page without blocks in use, also those kept for the next allocations of their class. Owner. About a
+ * microsecond. */
+void ha_heap_trim(struct ha_heap *heap);
+
+/* All heaps do so with their next slow path. Any thread. */
+void ha_heap_ask_all_to_trim(void);
 
 /* Takes back all credit and draws all countdowns with the current rate. Owner. */
 void ha_heap_redraw(struct ha_heap *heap);

@@ -8,7 +8,10 @@
 
 #include "alloc/arena.h"
 #include "alloc/descriptor.h"
+#include "alloc/limit.h"
 #include "alloc/page_map.h"
+#include "alloc/release.h"
+#include "alloc/resident.h"
 #include "alloc/size_class.h"
 #include "alloc/thread.h"
 #include "base/lock.h"
@@ -83,6 +86,7 @@ static struct ha_page *alloc_span(size_t block_size, size_t alignment, bool may_
       may_grow ? ha_span_alloc_locked(slices, alignment) : ha_span_reuse_locked(slices, alignment);
   if (page != NULL) {
     init_page(page, block_size, HA_PAGE_LARGE);
+    ha_resident_set(page->arena, page->start, block_size);
   }
   ha_unlock(HA_RANK_ARENA);
   return page;
@@ -126,6 +130,10 @@ void *ha_large_alloc(size_t size, size_t alignment) {
   if (page == NULL) {
     return NULL;
   }
+  if (ha_limit_is_exceeded() && !ha_limit_make_room(ha_heap_of_thread())) {
+    ha_large_free(page, page->start);
+    return NULL;
+  }
   record(page, entry, size, rate);
   return page->start;
 }
@@ -148,6 +156,8 @@ void ha_large_free(struct ha_page *page, void *block) {
   ha_unlock(HA_RANK_ARENA);
   if (was_huge) {
     ha_os_unmap(block, block_size);
+  } else {
+    ha_release_poke();
   }
 }
 
@@ -169,6 +179,7 @@ static bool resize_span(struct ha_page *page, size_t block_size) {
   bool fits = slices == page->slices || (slices > page->slices && ha_span_extend_locked(page, slices));
   if (fits) {
     change_size_locked(page, block_size);
+    ha_resident_set(page->arena, page->start, block_size);
   }
   ha_unlock(HA_RANK_ARENA);
   return fits;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "alloc/large.h"
+#include "alloc/release.h"
 #include "alloc/stats.h"
 #include "base/compiler.h"
 #include "base/log.h"
@@ -55,10 +56,12 @@ HA_EXPORT int mallopt(int parameter, int value) {
   return 1;
 }
 
-/* 0: no memory was given back to the system. */
+/* As in glibc: 1 if memory was given back to the system, else 0. */
 HA_EXPORT int malloc_trim(size_t pad) {
   (void)pad;
-  return 0;
+  uint64_t before = ha_release_totals().bytes;
+  hp_free_os_memory();
+  return ha_release_totals().bytes != before;
 }
 
 HA_EXPORT void malloc_stats(void) {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "alloc/remote.h"
+#include "alloc/resident.h"
 #include "alloc/sampled.h"
 #include "alloc/size_class.h"
 #include "base/log.h"
@@ -56,18 +57,19 @@ size_t ha_page_slices(unsigned size_class) {
 }
 
 void ha_page_init(struct ha_page *page, unsigned size_class) {
+  ha_page_begin_change(page);
   page->free = page->local_free = NULL;
   page->credit = 0;
   page->pending = page->held = page->carved = 0;
   page->size_class = (uint16_t)size_class;
   page->block_size = ha_class_size(size_class);
-  page->capacity = (uint32_t)(page->slices * HA_SLICE / page->block_size);
+  page->capacity = (uint16_t)(page->slices * HA_SLICE / page->block_size);
   page->is_sampled = page->is_zero = page->is_full = page->is_listed = false;
   page->sample_chunks = NULL;
   page->next = page->prev = page->woken_next = NULL;
   ha_store_relaxed(&page->remote, 0);
-  /* Last: statistics count the page's blocks from here on. */
   ha_store_release(&page->kind, HA_PAGE_BLOCKS);
+  ha_page_end_change(page);
 }
 
 /* Cuts the next blocks into a list. Returns how many; 0 if the page is used up. */
@@ -84,6 +86,7 @@ static uint32_t carve(struct ha_page *page, struct ha_block **ret_list) {
     return 0;
   }
   char *block = page->start + page->carved * size;
+  ha_resident_set(page->arena, block, count * size);
   *ret_list = (struct ha_block *)block;
   for (uint32_t i = 1; i < count; i++, block += size) {
     ((struct ha_block *)block)->next = (struct ha_block *)(block + size);
@@ -112,22 +115,28 @@ static void take_local(struct ha_page *page) {
   page->is_zero = false;
 }
 
-bool ha_page_refill(struct ha_page *page) {
+static void refill(struct ha_page *page) {
   if (page->local_free != NULL) {
     take_local(page);
-    return true;
+    return;
   }
   struct ha_remote_list list = ha_remote_take(page, 0);
   if (list.count != 0) {
     page->free = list.first;
     page->held = list.count;
     page->is_zero = false;
-    return true;
+    return;
   }
   page->held = carve(page, &page->free);
   page->pending += page->held;
   /* Not for pages of samples: they go from thread to thread, and whoever got a block of one cannot look any more. */
   page->is_zero = page->is_fresh && !page->is_sampled;
+}
+
+bool ha_page_refill(struct ha_page *page) {
+  ha_page_begin_change(page);
+  refill(page);
+  ha_page_end_change(page);
   return page->held != 0;
 }
 
@@ -139,6 +148,7 @@ static void add_to_local(struct ha_page *page, struct ha_block *first, uint32_t 
 }
 
 void ha_page_gather(struct ha_page *page, bool all) {
+  ha_page_begin_change(page);
   struct ha_remote_list list = ha_remote_take(page, 0);
   if (list.count != 0) {
     add_to_local(page, list.first, list.count);
@@ -149,6 +159,7 @@ void ha_page_gather(struct ha_page *page, bool all) {
     add_to_local(page, page->free, count);
     page->free = NULL;
   }
+  ha_page_end_change(page);
 }
 
 long ha_page_block_index(const struct ha_page *page, const void *block) {

@@ -54,12 +54,16 @@ struct ha_page {
   struct ha_heap
       *owner; /* atomic: other threads compare it, and see either NULL or a heap that is not theirs */
   uint32_t held;
-  uint32_t carved;
-  uint32_t capacity; /* immutable while the page is in use, as are the next four */
-  uint16_t size_class;
+  union {
+    uint32_t carved;
+    uint32_t resident; /* of a free span: OS pages that may be resident. HA_RANK_ARENA */
+  };
+  uint32_t version;    /* odd while several counts are being changed together, see ha_page_begin_change */
+  uint16_t size_class; /* immutable while the page is in use, as are the next four */
+  uint16_t capacity;
   uint8_t kind;    /* enum ha_page_kind */
   bool is_sampled; /* all its blocks are samples: there is a record for each */
-  bool is_fresh;   /* the span was never written: carved blocks are zero but for their link */
+  bool is_fresh;   /* nothing of the span was resident: carved blocks are zero but for their link */
   bool is_zero;    /* owner: so is every block of the alloc list */
   bool is_full;    /* owner: on the heap's full list, `owner` is NULL */
   bool is_listed;  /* HA_RANK_ABANDONED: on an abandoned list */
@@ -100,6 +104,18 @@ size_t ha_page_slices(unsigned size_class);
 
 /* Turns a fresh span, or an empty page, into an empty page of a size class. */
 void ha_page_init(struct ha_page *page, unsigned size_class);
+
+/* The owner changes more than one of credit, held, pending and remote only between these two, so that a reader can tell
+ * whether what it has read belongs together: if the version was even and is the same still. Pairs with read_page in
+ * stats.c. */
+HA_INLINE void ha_page_begin_change(struct ha_page *page) {
+  ha_store_relaxed(&page->version, page->version + 1);
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+HA_INLINE void ha_page_end_change(struct ha_page *page) {
+  ha_store_release(&page->version, page->version + 1);
+}
 
 /* A page whose blocks are used again and again is carved up to here ahead of need, so that its lists are not too short
  * and refills fewer: 16 blocks, but not beyond two OS pages. */

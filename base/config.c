@@ -74,7 +74,26 @@ static bool read_unwind(struct ha_config *config, const char *value) {
   return false;
 }
 
+static bool read_memlimit(struct ha_config *config, const char *value) {
+  return ha_limit_text_parse(&config->memlimit, value);
+}
+
+static bool read_background(struct ha_config *config, const char *value) {
+  if (strcmp(value, "auto") == 0) {
+    config->background = HA_BACKGROUND_AUTO;
+    return true;
+  }
+  int64_t number;
+  if (!read_integer(value, 0, 1, &number)) {
+    return false;
+  }
+  config->background = number != 0 ? HA_BACKGROUND_ON : HA_BACKGROUND_OFF;
+  return true;
+}
+
 static const struct variable variables[] = {
+    {"MEMLIMIT", read_memlimit, HA_LIMIT_TEXT_ACCEPTED},
+    {"BACKGROUND", read_background, "auto, 0 or 1"},
     {"MEMPROFILERATE", read_rate, "an integer of at least 0 (bytes; 1 samples all, 0 none)"},
     {"MEMPROFILE", read_path, "a path shorter than 4096 bytes"},
     {"MEMSTATS", read_memstats, "0 or 1"},

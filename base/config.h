@@ -12,17 +12,22 @@
 #include <limits.h>
 
 #include "base/compiler.h"
+#include "base/limit_text.h"
 
 enum ha_unwind_mode { HA_UNWIND_AUTO, HA_UNWIND_DWARF, HA_UNWIND_FP, HA_UNWIND_LIBGCC };
+
+enum ha_background { HA_BACKGROUND_AUTO, HA_BACKGROUND_OFF, HA_BACKGROUND_ON };
 
 #define HA_STACK_DEPTH_MAX 1024
 
 struct ha_config {
-  int64_t profile_rate;        /* HALLOC_MEMPROFILERATE: mean bytes between samples; 1 all, 0 none */
-  int64_t stack_depth;         /* HALLOC_STACKDEPTH: frames kept per sample */
-  int64_t memstats;            /* HALLOC_MEMSTATS: 1 prints the statistics at exit */
-  enum ha_unwind_mode unwind;  /* HALLOC_UNWIND */
-  char profile_path[PATH_MAX]; /* HALLOC_MEMPROFILE; empty when unset. A copy: programs overwrite their
+  int64_t profile_rate;             /* HALLOC_MEMPROFILERATE: mean bytes between samples; 1 all, 0 none */
+  int64_t stack_depth;              /* HALLOC_STACKDEPTH: frames kept per sample */
+  int64_t memstats;                 /* HALLOC_MEMSTATS: 1 prints the statistics at exit */
+  enum ha_unwind_mode unwind;       /* HALLOC_UNWIND */
+  enum ha_background background;    /* HALLOC_BACKGROUND: the release thread */
+  struct ha_limit_setting memlimit; /* HALLOC_MEMLIMIT; all zero is off */
+  char profile_path[PATH_MAX];      /* HALLOC_MEMPROFILE; empty when unset. A copy: programs overwrite their
                                   environment */
 };
 

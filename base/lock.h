@@ -15,6 +15,7 @@ enum ha_rank {
   HA_RANK_PROFILE,   /* encoding of a profile: one at a time */
   HA_RANK_HEAPS,     /* list of per-thread heaps and their reuse */
   HA_RANK_ABANDONED, /* pages whose thread has ended */
+  HA_RANK_RELEASE,   /* giving memory back: one thread at a time */
   HA_RANK_ARENA,     /* arenas, spans, page map, large blocks */
   HA_RANK_META,      /* metadata memory */
   HA_RANK_COUNT

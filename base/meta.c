@@ -92,11 +92,15 @@ uint64_t ha_meta_bytes(enum ha_meta_kind kind) {
   return ha_load_relaxed(&meta.bytes[kind]);
 }
 
+uint64_t ha_meta_mapped_bytes(void) {
+  return ha_load_relaxed(&meta.mapped);
+}
+
 uint64_t ha_meta_unused_bytes(void) {
   uint64_t used = 0;
   for (int kind = 0; kind < HA_META_KIND_COUNT; kind++) {
     used += ha_meta_bytes((enum ha_meta_kind)kind);
   }
-  uint64_t mapped = ha_load_relaxed(&meta.mapped);
+  uint64_t mapped = ha_meta_mapped_bytes();
   return mapped > used ? mapped - used : 0;
 }

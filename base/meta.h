@@ -26,4 +26,7 @@ void ha_meta_free(void *piece, size_t size, enum ha_meta_kind kind);
 uint64_t ha_meta_bytes(enum ha_meta_kind kind);
 uint64_t ha_meta_unused_bytes(void);
 
+/* All that is mapped for metadata, handed out or not. */
+uint64_t ha_meta_mapped_bytes(void);
+
 #endif

@@ -32,6 +32,13 @@ bool ha_os_wipe_on_fork(void *start, size_t size) {
   return done;
 }
 
+bool ha_os_release(void *start, size_t size) {
+  int saved = errno;
+  bool done = syscall(SYS_madvise, start, size, MADV_DONTNEED) == 0;
+  errno = saved;
+  return done;
+}
+
 int ha_os_remap(void *start, size_t size, size_t new_size, void *target) {
   int saved = errno;
   int flags = target != NULL ? MREMAP_MAYMOVE | MREMAP_FIXED : 0;

@@ -29,6 +29,9 @@ bool ha_os_wipe_on_fork(void *start, size_t size);
  * -errno; the mapping is then as it was. */
 int ha_os_remap(void *start, size_t size, size_t new_size, void *target);
 
+/* Drops the range's content and memory; it stays mapped and reads as zero. False if the kernel refuses. */
+bool ha_os_release(void *start, size_t size);
+
 /* Gives the range back. If the kernel refuses, the content is dropped and false is returned. */
 bool ha_os_unmap(void *start, size_t size);
 

@@ -28,28 +28,52 @@ extern "C" {
  *
  *   Alloc = HeapAlloc = TotalAlloc - what was freed      HeapObjects = Mallocs - Frees
  *   HeapSys = HeapInuse + HeapIdle                       HeapReleased <= HeapIdle, HeapAlloc <= HeapInuse
- *   Sys = HeapSys + MSpanSys + MCacheSys + BuckHashSys + OtherSys
+ *   Sys = HeapSys + StackSys + MSpanSys + MCacheSys + BuckHashSys + GCSys + OtherSys
  *
  * Block sizes count as they are handed out: a request is rounded up to its size class, or to 4 KiB above 128
- * KiB.
+ * KiB. Mallocs, Frees and TotalAlloc never fall from one reading to the next. Fields of Go that mean nothing without a
+ * garbage collector are 0, so that dashboards made for Go find them; PauseNs, PauseEnd, GCCPUFraction, EnableGC and
+ * DebugGC are left out.
  */
 struct hp_memstats {
   uint64_t Alloc;        /* as HeapAlloc */
   uint64_t TotalAlloc;   /* bytes of all blocks ever allocated */
   uint64_t Sys;          /* address space for blocks, and what halloc uses for itself */
+  uint64_t Lookups;      /* 0 */
   uint64_t Mallocs;      /* blocks ever allocated */
   uint64_t Frees;        /* blocks ever freed */
   uint64_t HeapAlloc;    /* bytes of blocks in use */
   uint64_t HeapSys;      /* address space for blocks */
-  uint64_t HeapIdle;     /* of that: spans that hold no block */
-  uint64_t HeapInuse;    /* of that: spans that hold at least one block, or may at any moment */
-  uint64_t HeapReleased; /* of HeapIdle: not backed by memory (in this version: never used yet) */
+  uint64_t HeapIdle;     /* of that: what holds no block: free spans, and OS pages of others that never held one or were
+                            given back */
+  uint64_t HeapInuse;    /* of that: the rest */
+  uint64_t HeapReleased; /* of HeapIdle: not backed by memory: given back, or never used yet */
   uint64_t HeapObjects;  /* blocks in use */
-  uint64_t MSpanSys;     /* halloc's descriptors of spans, and the map from addresses to them */
+  uint64_t StackInuse;   /* 0: thread stacks are not halloc's */
+  uint64_t StackSys;     /* 0 */
+  uint64_t MSpanInuse;   /* as MSpanSys */
+  uint64_t MSpanSys;     /* halloc's descriptors of spans, and the maps from addresses to them and to what is resident */
+  uint64_t MCacheInuse;  /* per-thread heaps of running threads */
   uint64_t MCacheSys;    /* halloc's per-thread heaps */
   uint64_t BuckHashSys;  /* the profiler's tables: stacks, counters, records of live samples */
+  uint64_t GCSys;        /* 0, as are all fields of Go's collector: */
   uint64_t OtherSys;     /* mapped for halloc's own use, not handed out yet */
-  uint64_t Threads;      /* threads that have allocated and not ended */
+  uint64_t NextGC;       /* 0 */
+  uint64_t LastGC;       /* 0 */
+  uint64_t PauseTotalNs; /* 0 */
+  uint64_t NumGC;        /* 0 */
+  uint64_t NumForcedGC;  /* 0 */
+
+  /* Not in Go's struct. */
+  uint64_t Threads;             /* threads that have allocated and not ended */
+  uint64_t RSS;                 /* resident memory of the whole process; 0 if /proc cannot be read */
+  uint64_t MinorFaults;         /* page faults of the process that needed no disk, so far */
+  uint64_t MajorFaults;         /* those that did */
+  uint64_t MemoryLimit;         /* INT64_MAX: none */
+  uint64_t MemoryLimitExceeded; /* how often the limit could not be kept, so far */
+  uint64_t ReleasedTotal;       /* bytes given back to the kernel, ever; what was used again and given back again counts
+                                   twice. Freed blocks above 32 MiB are not in it */
+  uint64_t ReleaseCPUNanos;     /* processor time that took */
   struct {
     uint32_t Size;    /* bytes of a block of the class */
     uint64_t Mallocs; /* ever, of this class */
@@ -63,7 +87,7 @@ struct hp_memstats {
  * Exact whenever no thread is inside malloc or free; otherwise each number is off by at most what is in
  * flight. Returns 0, or -EINVAL if out is NULL or size is 0. Thread-safe, async-signal-safe, stops and waits
  * for no one, does not allocate. Cost: one pass over the page descriptors, about 40 microseconds per GiB in
- * use.
+ * use, and some system calls for what the kernel counts.
  */
 int hp_memstats_read(struct hp_memstats *out, size_t size);
 
@@ -73,6 +97,42 @@ static inline struct hp_memstats hp_memstats(void) {
   hp_memstats_read(&stats, sizeof stats);
   return stats;
 }
+
+/* ---- Memory limit ---- */
+
+/*
+ * Sets a soft limit on Sys - HeapReleased, the memory that halloc takes from the machine, and returns the previous one;
+ * a negative argument only reads; INT64_MAX is off. Go's runtime/debug.SetMemoryLimit.
+ *
+ * When an allocation would cross the limit, idle memory is given back first. If that is not enough the allocation
+ * succeeds all the same and MemoryLimitExceeded rises. A limit given as "hard" in HALLOC_MEMLIMIT makes it fail with
+ * ENOMEM instead; this function keeps that choice. If idle memory is above the new limit it is given back before the
+ * function returns. Thread-safe; not for signal handlers.
+ */
+int64_t hp_set_memory_limit(int64_t bytes);
+
+/* What a function registered with hp_on_memory_pressure is told. */
+struct hp_pressure {
+  int level;           /* 1: the limit was met, and kept by giving idle memory back; 2: it could not be kept */
+  uint64_t limit;      /* bytes */
+  uint64_t quantity;   /* Sys - HeapReleased at that moment */
+  uint64_t bytes_over; /* by how much that is above the limit; 0 at level 1 */
+};
+
+/*
+ * Registers a function that is called when the limit is met, so that the program can shrink its caches; up to 8. fn
+ * NULL removes all. It is called at most once a second for each level, outside all locks, on a thread that may allocate and
+ * free: halloc's background thread, or with HALLOC_BACKGROUND=0 the allocating thread, in the middle of its malloc.
+ * Returns 0, or -ENOMEM when there are 8. Thread-safe.
+ */
+int hp_on_memory_pressure(void (*fn)(const struct hp_pressure *pressure, void *arg), void *arg);
+
+/*
+ * Gives as much memory back to the kernel as can be had, whatever the limit. Go's runtime/debug.FreeOSMemory, and what
+ * malloc_trim does. Other threads give up the empty pages they keep with their next slow path. Thread-safe; not
+ * for signal handlers. Cost: about 100 microseconds for each MiB given back.
+ */
+void hp_free_os_memory(void);
 
 /* ---- Profiles ---- */
 

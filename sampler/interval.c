@@ -18,12 +18,16 @@ uint32_t ha_rate_epoch(void) {
   return ha_load_acquire(&epoch);
 }
 
+void ha_rate_next_epoch(void) {
+  __atomic_fetch_add(&epoch, 1, __ATOMIC_RELEASE);
+}
+
 int64_t ha_rate_set(int64_t rate) {
   if (rate < 0) {
     return ha_rate();
   }
   int64_t previous = ha_exchange_acq_rel(&current_rate, rate < HA_RATE_MAX ? rate : HA_RATE_MAX);
-  __atomic_fetch_add(&epoch, 1, __ATOMIC_RELEASE);
+  ha_rate_next_epoch();
   return previous;
 }
 

@@ -33,6 +33,9 @@ int64_t ha_rate(void);
 /* Changes with every change of the rate. */
 uint32_t ha_rate_epoch(void);
 
+/* A new epoch without a new rate: heaps take their slow path once. */
+void ha_rate_next_epoch(void);
+
 /* Sets the rate (negative: no change) and returns the previous one. Any thread, any time. */
 int64_t ha_rate_set(int64_t rate);
 

@@ -15,10 +15,15 @@ struct field {
   { #name, offsetof(struct hp_memstats, name) }
 
 static const struct field fields[] = {
-    FIELD(Alloc),     FIELD(TotalAlloc),   FIELD(Sys),         FIELD(Mallocs),
-    FIELD(Frees),     FIELD(HeapAlloc),    FIELD(HeapSys),     FIELD(HeapIdle),
-    FIELD(HeapInuse), FIELD(HeapReleased), FIELD(HeapObjects), FIELD(MSpanSys),
-    FIELD(MCacheSys), FIELD(BuckHashSys),  FIELD(OtherSys),    FIELD(Threads),
+    FIELD(Alloc),         FIELD(TotalAlloc),      FIELD(Sys),          FIELD(Lookups),
+    FIELD(Mallocs),       FIELD(Frees),           FIELD(HeapAlloc),    FIELD(HeapSys),
+    FIELD(HeapIdle),      FIELD(HeapInuse),       FIELD(HeapReleased), FIELD(HeapObjects),
+    FIELD(StackInuse),    FIELD(StackSys),        FIELD(MSpanInuse),   FIELD(MSpanSys),
+    FIELD(MCacheInuse),   FIELD(MCacheSys),       FIELD(BuckHashSys),  FIELD(GCSys),
+    FIELD(OtherSys),      FIELD(NextGC),          FIELD(LastGC),       FIELD(PauseTotalNs),
+    FIELD(NumGC),         FIELD(NumForcedGC),     FIELD(Threads),      FIELD(RSS),
+    FIELD(MinorFaults),   FIELD(MajorFaults),     FIELD(MemoryLimit),  FIELD(MemoryLimitExceeded),
+    FIELD(ReleasedTotal), FIELD(ReleaseCPUNanos),
 };
 
 static unsigned long value_of(const struct hp_memstats *stats, const struct field *field) {

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One detached thread that waits on a futex. What it does is decided by release.h and limit.h; here is only when.
+ */
+#include "alloc/background.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "alloc/arena.h"
+#include "alloc/limit.h"
+#include "alloc/release.h"
+#include "alloc/thread.h"
+#include "base/atomic.h"
+#include "base/clock.h"
+#include "base/config.h"
+#include "base/os.h"
+#include "sampler/unwind.h"
+
+/* Functions that the application registered run on it, hence more than the loop needs. */
+#define STACK_SIZE ((size_t)256 * 1024)
+#define TICK_NANOS (HA_SECOND / 10)
+#define IDLE_TICK_NANOS HA_SECOND
+#define WORTH_A_TICK ((uint64_t)1024 * 1024)
+#define CHUNK_BYTES ((size_t)4 * 1024 * 1024)
+#define CPU_SHARE 100 /* one hundredth of the processors' time */
+
+enum state { NONE, STARTING, RUNNING, REFUSED };
+
+static int state;           /* atomic */
+static uint32_t wakes;      /* atomic; the futex */
+static bool has_started_up; /* constructors have run: threads can be created */
+static pid_t process;       /* a vforked child must not create threads in its parent's memory */
+
+bool ha_background_runs(void) {
+  return ha_load_relaxed(&state) == RUNNING;
+}
+
+void ha_background_wake(void) {
+  ha_add_relaxed(&wakes, 1);
+  syscall(SYS_futex, &wakes, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+static void sleep_for(uint64_t nanos, uint32_t seen) {
+  struct timespec timeout = {(time_t)(nanos / HA_SECOND), (long)(nanos % HA_SECOND)};
+  syscall(SYS_futex, &wakes, FUTEX_WAIT_PRIVATE, seen, &timeout, NULL, 0);
+}
+
+/* A little of what is to be released; how long to sleep then. */
+static uint64_t work(unsigned processors) {
+  uint64_t now = ha_clock_monotonic();
+  ha_limit_tick(now);
+  size_t surplus = ha_release_surplus(now);
+  size_t over = ha_limit_surplus();
+  size_t wanted = surplus > over ? surplus : over;
+  if (wanted >= HA_OS_PAGE) {
+    uint64_t started = ha_clock_thread();
+    size_t released = ha_release(wanted < CHUNK_BYTES ? wanted : CHUNK_BYTES);
+    uint64_t rest = (ha_clock_thread() - started) * (CPU_SHARE / processors);
+    if (released > 0) {
+      return rest < TICK_NANOS ? rest : TICK_NANOS;
+    }
+  }
+  bool is_busy = ha_limit_is_set() || ha_arena_totals().free_resident * HA_OS_PAGE >= WORTH_A_TICK;
+  return is_busy ? TICK_NANOS : IDLE_TICK_NANOS;
+}
+
+static void *run(void *arg) {
+  (void)arg;
+  pthread_setname_np(pthread_self(), "halloc");
+  long online = sysconf(_SC_NPROCESSORS_ONLN);
+  unsigned processors = online < 1 ? 1 : online > CPU_SHARE ? CPU_SHARE : (unsigned)online;
+  for (;;) {
+    uint32_t seen = ha_load_acquire(&wakes);
+    sleep_for(work(processors), seen);
+  }
+  return NULL;
+}
+
+static bool create(void) {
+  sigset_t all, before;
+  pthread_attr_t attributes;
+  pthread_t thread;
+  sigfillset(&all);
+  if (pthread_attr_init(&attributes) != 0) {
+    return false;
+  }
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_attr_setstacksize(&attributes, STACK_SIZE);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  bool done = pthread_create(&thread, &attributes, run, NULL) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  pthread_attr_destroy(&attributes);
+  return done;
+}
+
+void ha_background_start(void) {
+  int none = NONE;
+  if (!ha_load_acquire(&has_started_up) || ha_config.background == HA_BACKGROUND_OFF || getpid() != process ||
+      !ha_cas_strong_acq_rel(&state, &none, STARTING)) {
+    return;
+  }
+  /* Refused once (a limit on threads, seccomp), it is not tried again and again. */
+  ha_store_release(&state, create() ? RUNNING : REFUSED);
+}
+
+/* Whether an address is in the same object as a function. */
+static bool is_beside(uintptr_t address, const void *function) {
+  struct dl_find_object object, other;
+  return _dl_find_object((void *)address, &object) == 0 &&
+         _dl_find_object((void *)(uintptr_t)function, &other) == 0 &&
+         object.dlfo_map_start == other.dlfo_map_start;
+}
+
+void ha_background_start_in_malloc(void) {
+  uintptr_t caller;
+  if (ha_load_relaxed(&state) != NONE || ha_unwind(&caller, 1) == 0 ||
+      is_beside(caller, (const void *)(uintptr_t)&_dl_find_object) ||
+      is_beside(caller, (const void *)(uintptr_t)&getpid)) {
+    return;
+  }
+  ha_background_start();
+}
+
+void ha_background_after_fork_in_child(void) {
+  process = getpid();
+  ha_store_relaxed(&state, NONE);
+}
+
+__attribute__((constructor)) static void start_up(void) {
+  ha_initialize();
+  process = getpid();
+  ha_store_release(&has_started_up, true);
+  ha_limit_start_up();
+  if (ha_config.background == HA_BACKGROUND_ON || ha_limit_is_set()) {
+    ha_background_start();
+  }
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the kernel counts for the process. Async-signal-safe; keeps errno; opens a file for a moment.
+ */
+#ifndef HA_BASE_PROCESS_H
+#define HA_BASE_PROCESS_H
+
+#include "base/compiler.h"
+
+/* Resident memory in bytes, from /proc/self/statm; 0 if it cannot be read. Some microseconds. */
+uint64_t ha_process_rss(void);
+
+struct ha_process_faults {
+  uint64_t minor;
+  uint64_t major;
+};
+
+/* Page faults so far, of all threads. */
+struct ha_process_faults ha_process_faults(void);
+
+#endif
