@@ -1,55 +1,192 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lists by size class under HA_RANK_ABANDONED, with a count that tells without the lock that there is
- * nothing.
+ * Two lists by size class under HA_RANK_ABANDONED: pages that wait to be looked at, oldest first, and pages whose free
+ * OS pages were given back. A count tells without the lock that there is nothing.
  */
 #include "alloc/abandoned.h"
 
 #include "alloc/arena.h"
 #include "alloc/heap.h"
+#include "alloc/park.h"
 #include "alloc/remote.h"
 #include "alloc/size_class.h"
+#include "base/clock.h"
 #include "base/lock.h"
+#include "base/os.h"
 
-static struct ha_page_list lists[HA_CLASS_COUNT];
-static uint32_t counts[HA_CLASS_COUNT]; /* atomic; written under the lock */
+#define IDLE_SECONDS 2 /* so long a page is left alone, should its class be wanted again */
 
-static void list_locked(struct ha_page *page) {
-  ha_page_list_push(&lists[page->size_class], page);
-  page->is_listed = true;
-  ha_owner_add(&counts[page->size_class], 1);
+enum listed { UNLISTED, WAITING, SCANNED };
+
+static struct ha_page_list lists[SCANNED + 1][HA_CLASS_COUNT];
+static uint32_t counts[SCANNED + 1][HA_CLASS_COUNT]; /* atomic; written under the lock */
+static uint64_t waiting_slices;                      /* atomic; written under the lock */
+
+static void list_locked(struct ha_page *page, enum listed which) {
+  ha_page_list_push(&lists[which][page->size_class], page);
+  page->listed = (uint8_t)which;
+  page->listed_at = (uint8_t)(ha_clock_coarse() / HA_SECOND);
+  ha_owner_add(&counts[which][page->size_class], 1);
+  ha_owner_add(&waiting_slices, which == WAITING ? page->slices : 0);
 }
 
 static void unlist_locked(struct ha_page *page) {
-  ha_page_list_remove(&lists[page->size_class], page);
-  page->is_listed = false;
-  ha_owner_add(&counts[page->size_class], -1u);
+  enum listed which = (enum listed)page->listed;
+  ha_page_list_remove(&lists[which][page->size_class], page);
+  page->listed = UNLISTED;
+  ha_owner_add(&counts[which][page->size_class], -1u);
+  ha_owner_add(&waiting_slices, which == WAITING ? -(uint64_t)page->slices : 0);
 }
 
-void ha_abandoned_add_locked(struct ha_page *page) {
+enum wake { WAKE_AT_FIRST, WAKE_AT_LAST };
+
+/* Lists a page that belongs to no heap and is on no list, or releases it if it is empty. */
+static void settle_locked(struct ha_page *page, enum wake wake, enum listed which) {
+  do {
+    /* Again when blocks came back meanwhile: the last one may be among them, and nobody would be woken any more. */
+    ha_page_gather(page, true);
+  } while (page->pending != 0 && !ha_remote_arm_when_empty(page, wake == WAKE_AT_FIRST ? 1 : page->pending));
+  if (page->pending == 0 && !ha_remote_is_queued(page)) {
+    ha_page_release(page);
+  } else if (page->local_free != NULL || ha_page_has_parked(page)) {
+    list_locked(page, which);
+  }
+}
+
+static void let_go_locked(struct ha_page *page, enum wake wake) {
   ha_lock_assert_held(HA_RANK_ABANDONED);
   ha_store_relaxed(&page->owner, NULL);
   page->is_full = false;
   /* Before the wake is armed: who is woken by it must find the page without a heap. */
   ha_store_release(&page->heap, NULL);
-  const uint32_t wake_at_first = 1;
-  do {
-    /* Again when blocks came back meanwhile: the last one may be among them, and nobody would be woken any more. */
-    ha_page_gather(page, true);
-  } while (page->pending != 0 && !ha_remote_arm_when_empty(page, wake_at_first));
-  if (page->pending == 0 && !ha_remote_is_queued(page)) {
-    ha_page_release(page);
-  } else if (page->local_free != NULL) {
-    list_locked(page);
+  settle_locked(page, wake, WAITING);
+}
+
+void ha_abandoned_add_locked(struct ha_page *page) {
+  let_go_locked(page, WAKE_AT_FIRST);
+}
+
+void ha_abandoned_add_sparse(struct ha_page *page) {
+  ha_lock(HA_RANK_ABANDONED);
+  let_go_locked(page, WAKE_AT_LAST);
+  ha_unlock(HA_RANK_ABANDONED);
+}
+
+/* The queue of a heap, unless it is closed or empty. Closing takes the same lock. */
+static struct ha_page *take_queue_locked(struct ha_heap *heap) {
+  struct ha_page *first = ha_load_relaxed(&heap->woken);
+  while (first != NULL && first != HA_HEAP_CLOSED && !ha_cas_weak_acq_rel(&heap->woken, &first, NULL)) {
+  }
+  return first != HA_HEAP_CLOSED ? first : NULL;
+}
+
+/* Whether a page of the heap's queue was full, and is the heap's no more. */
+static bool take_full_locked(struct ha_heap *heap, struct ha_page *page) {
+  if (!ha_heap_try_lock_full(heap)) {
+    return false;
+  }
+  bool is_taken = page->is_full && ha_load_relaxed(&page->heap) == heap;
+  if (is_taken) {
+    ha_page_list_remove(&heap->full, page);
+    page->is_full = false;
+    ha_store_release(&page->heap, NULL);
+  }
+  ha_heap_unlock_full(heap);
+  return is_taken;
+}
+
+/* What was taken is let go of, the rest goes back to the queue. */
+static void take_from_queue_locked(struct ha_heap *heap) {
+  struct ha_page *page = take_queue_locked(heap);
+  while (page != NULL) {
+    struct ha_page *next = page->woken_next;
+    ha_heap_note_queued(-(int64_t)page->slices);
+    if (take_full_locked(heap, page)) {
+      ha_remote_clear_queued(page);
+      let_go_locked(page, WAKE_AT_LAST);
+    } else {
+      ha_heap_wake(heap, page);
+    }
+    page = next;
   }
 }
 
+void ha_abandoned_take_from_idle(struct ha_heap *heap, bool at_once) {
+  if (ha_load_relaxed(&heap->woken) == NULL || heap->is_borrowed) {
+    return;
+  }
+  ha_lock(HA_RANK_ABANDONED);
+  uint32_t tends = ha_load_relaxed(&heap->tends);
+  if (at_once || tends == heap->tends_seen) {
+    take_from_queue_locked(heap);
+  }
+  heap->tends_seen = tends;
+  ha_unlock(HA_RANK_ABANDONED);
+}
+
+static struct ha_page *first_due_locked(unsigned size_class, bool all) {
+  struct ha_page *page = lists[WAITING][size_class].first;
+  uint8_t now = (uint8_t)(ha_clock_coarse() / HA_SECOND);
+  if (page != NULL && (all || (uint8_t)(now - page->listed_at) >= IDLE_SECONDS)) {
+    return page;
+  }
+  return all ? lists[SCANNED][size_class].first : NULL;
+}
+
+/* Looks into one page, which is on no list meanwhile. Blocks freed into it are gathered before and after; in between
+ * nobody is woken, so nobody claims it. False if there is none to look at. */
+static bool release_one(unsigned size_class, bool all, size_t *ret_bytes) {
+  ha_lock(HA_RANK_ABANDONED);
+  struct ha_page *page = first_due_locked(size_class, all);
+  if (page == NULL) {
+    ha_unlock(HA_RANK_ABANDONED);
+    return false;
+  }
+  unlist_locked(page);
+  ha_page_gather(page, true);
+  bool is_claimed = ha_remote_is_queued(page);
+  if (!is_claimed && page->pending != 0) {
+    ha_unlock(HA_RANK_ABANDONED);
+    *ret_bytes += ha_page_park(page) * HA_OS_PAGE;
+    ha_lock(HA_RANK_ABANDONED);
+  }
+  settle_locked(page, WAKE_AT_LAST, SCANNED);
+  ha_unlock(HA_RANK_ABANDONED);
+  return true;
+}
+
+static size_t release_class(unsigned size_class, bool all, size_t max_pages, size_t *ret_bytes) {
+  size_t there = ha_load_relaxed(&counts[WAITING][size_class]) +
+                 (all ? ha_load_relaxed(&counts[SCANNED][size_class]) : 0);
+  size_t most = there < max_pages ? there : max_pages;
+  size_t done = 0;
+  while (done < most && release_one(size_class, all, ret_bytes)) {
+    done++;
+  }
+  return done;
+}
+
+size_t ha_abandoned_release(bool all, size_t max_pages, size_t *ret_bytes) {
+  size_t done = 0;
+  for (unsigned size_class = 0; size_class < HA_CLASS_COUNT && done < max_pages; size_class++) {
+    done += release_class(size_class, all, max_pages - done, ret_bytes);
+  }
+  return done;
+}
+
+uint64_t ha_abandoned_waiting_bytes(void) {
+  return ha_load_relaxed(&waiting_slices) * HA_SLICE;
+}
+
 struct ha_page *ha_abandoned_take(unsigned size_class, struct ha_heap *heap) {
-  if (ha_load_relaxed(&counts[size_class]) == 0) {
+  if (ha_load_relaxed(&counts[WAITING][size_class]) + ha_load_relaxed(&counts[SCANNED][size_class]) == 0) {
     return NULL;
   }
   ha_lock(HA_RANK_ABANDONED);
-  struct ha_page *page = lists[size_class].first;
+  struct ha_page *page = lists[WAITING][size_class].first;
+  if (page == NULL) {
+    page = lists[SCANNED][size_class].first;
+  }
   if (page != NULL) {
     unlist_locked(page);
     ha_store_release(&page->heap, heap);
@@ -63,7 +200,7 @@ bool ha_abandoned_claim(struct ha_page *page) {
   ha_lock(HA_RANK_ABANDONED);
   bool is_ours = ha_load_relaxed(&page->heap) == NULL;
   if (is_ours) {
-    if (page->is_listed) {
+    if (page->listed != UNLISTED) {
       unlist_locked(page);
     }
     if (heap != NULL) {

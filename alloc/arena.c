@@ -10,6 +10,7 @@
 #include "alloc/backing.h"
 #include "alloc/descriptor.h"
 #include "alloc/page_map.h"
+#include "alloc/park.h"
 #include "alloc/resident.h"
 #include "alloc/size_class.h"
 #include "base/lock.h"
@@ -415,6 +416,7 @@ struct ha_page *ha_page_alloc(unsigned size_class, bool for_samples) {
 }
 
 void ha_page_release(struct ha_page *page) {
+  ha_page_forget_parked(page);
   ha_lock(HA_RANK_ARENA);
   ha_store_relaxed(&page->owner, NULL);
   ha_store_relaxed(&page->heap, NULL);

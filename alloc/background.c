@@ -28,7 +28,7 @@
 #define IDLE_TICK_NANOS HA_SECOND
 #define WORTH_A_TICK ((uint64_t)1024 * 1024)
 #define CHUNK_BYTES ((size_t)4 * 1024 * 1024)
-#define CPU_SHARE 100 /* one hundredth of the processors' time */
+#define CHUNK_PAGES ((size_t)64)
 
 enum state { NONE, STARTING, RUNNING, REFUSED };
 
@@ -51,33 +51,66 @@ static void sleep_for(uint64_t nanos, uint32_t seen) {
   syscall(SYS_futex, &wakes, FUTEX_WAIT_PRIVATE, seen, &timeout, NULL, 0);
 }
 
-/* A little of what is to be released; how long to sleep then. */
-static uint64_t work(unsigned processors) {
-  uint64_t now = ha_clock_monotonic();
-  ha_limit_tick(now);
+/* A little of what is to be released. Whether there may be more. */
+static bool release_some(uint64_t now) {
   size_t surplus = ha_release_surplus(now);
   size_t over = ha_limit_surplus();
   size_t wanted = surplus > over ? surplus : over;
-  if (wanted >= HA_OS_PAGE) {
-    uint64_t started = ha_clock_thread();
-    size_t released = ha_release(wanted < CHUNK_BYTES ? wanted : CHUNK_BYTES);
-    uint64_t rest = (ha_clock_thread() - started) * (CPU_SHARE / processors);
-    if (released > 0) {
-      return rest < TICK_NANOS ? rest : TICK_NANOS;
-    }
+  if (wanted >= HA_OS_PAGE && ha_release(wanted < CHUNK_BYTES ? wanted : CHUNK_BYTES) > 0) {
+    return true;
   }
-  bool is_busy = ha_limit_is_set() || ha_arena_totals().free_resident * HA_OS_PAGE >= WORTH_A_TICK;
+  return ha_release_in_pages(false, CHUNK_PAGES) == CHUNK_PAGES;
+}
+
+/* The thread's processor time: one hundredth of all processors' on average over a minute, and a tenth at a time, so that
+ * an idle process gets its memory back within seconds. Only the thread itself. */
+#define AVERAGE_DIVISOR 100
+#define BURST_DIVISOR 10
+#define AVERAGE_OVER (60 * HA_SECOND)
+
+static struct {
+  uint64_t processors;
+  uint64_t saved; /* nanoseconds that may be spent at once */
+  uint64_t saved_at;
+} budget;
+
+static void open_budget(void) {
+  long online = sysconf(_SC_NPROCESSORS_ONLN);
+  budget.processors = online < 1 ? 1 : (uint64_t)online;
+  budget.saved = AVERAGE_OVER / AVERAGE_DIVISOR * budget.processors;
+  budget.saved_at = ha_clock_monotonic();
+}
+
+/* How long to sleep after that much work. */
+static uint64_t pause_after(uint64_t now, uint64_t spent) {
+  uint64_t most = AVERAGE_OVER / AVERAGE_DIVISOR * budget.processors;
+  budget.saved += (now - budget.saved_at) / AVERAGE_DIVISOR * budget.processors;
+  budget.saved = budget.saved < most ? budget.saved : most;
+  budget.saved_at = now;
+  bool is_saved = budget.saved >= spent;
+  budget.saved -= is_saved ? spent : budget.saved;
+  return spent * (is_saved ? BURST_DIVISOR : AVERAGE_DIVISOR) / budget.processors;
+}
+
+/* One round; how long to sleep then. */
+static uint64_t work(void) {
+  uint64_t now = ha_clock_monotonic();
+  ha_limit_tick(now);
+  uint64_t started = ha_clock_thread();
+  if (release_some(now)) {
+    return pause_after(now, ha_clock_thread() - started);
+  }
+  bool is_busy = ha_limit_is_set() || ha_release_idle_bytes() >= WORTH_A_TICK;
   return is_busy ? TICK_NANOS : IDLE_TICK_NANOS;
 }
 
 static void *run(void *arg) {
   (void)arg;
   pthread_setname_np(pthread_self(), "halloc");
-  long online = sysconf(_SC_NPROCESSORS_ONLN);
-  unsigned processors = online < 1 ? 1 : online > CPU_SHARE ? CPU_SHARE : (unsigned)online;
+  open_budget();
   for (;;) {
     uint32_t seen = ha_load_acquire(&wakes);
-    sleep_for(work(processors), seen);
+    sleep_for(work(), seen);
   }
   return NULL;
 }

@@ -14,6 +14,9 @@
 #include "base/lock.h"
 #include "sampler/interval.h"
 
+/* A thread keeps as many pages with room of a class for itself; sparse ones beyond that are for all. */
+#define KEPT_LISTED_PAGES 4
+
 /* A program that allocates blocks of few sizes finds the page for its next sample ready; one of many sizes need not hold a
  * page for each. */
 #define EMPTY_SAMPLE_PAGES_MAX 8
@@ -47,41 +50,84 @@ static void set_current(struct ha_heap *heap, unsigned size_class, struct ha_pag
   }
 }
 
+/* Pages that are set aside. A page of which most is in use lies on its list with a floor under its pending count, so
+ * that the free that leaves an eighth in use, and not only the last one, comes to ha_heap_page_emptied. */
+#define SPARSE_DIVISOR 8
+
+static void push_listed(struct ha_heap *heap, struct ha_page *page) {
+  uint32_t floor = page->capacity / SPARSE_DIVISOR;
+  ha_page_begin_change(page);
+  page->floor = page->pending > floor && !page->is_sampled ? (uint16_t)floor : 0;
+  page->pending -= page->floor;
+  ha_page_end_change(page);
+  ha_page_list_push(&heap->lists[page->size_class], page);
+}
+
+static void raise_floor(struct ha_page *page) {
+  ha_page_begin_change(page);
+  page->pending += page->floor;
+  page->floor = 0;
+  ha_page_end_change(page);
+}
+
+static void remove_listed(struct ha_heap *heap, struct ha_page *page) {
+  ha_page_list_remove(&heap->lists[page->size_class], page);
+  raise_floor(page);
+}
+
 /* What `owner` says of a page that this heap has room in. */
 static void show_owner(struct ha_heap *heap, struct ha_page *page) {
   ha_store_relaxed(&page->owner, heap->is_borrowed || page->is_sampled ? NULL : heap);
 }
 
+/* To the arena, from the list of its class. */
+static void give_back(struct ha_heap *heap, struct ha_page *page) {
+  remove_listed(heap, page);
+  ha_sampled_page_done(page);
+  ha_page_release(page);
+}
+
 /* Gives a page that no longer has blocks in use back, unless it is kept for the next allocations of its
- * class. */
+ * class. It is on its list. */
 static void release_if_empty(struct ha_heap *heap, struct ha_page *page) {
-  struct ha_page_list *list = &heap->lists[page->size_class];
-  if (page->pending != 0 || ha_remote_is_queued(page)) {
+  const struct ha_page_list *list = &heap->lists[page->size_class];
+  if (page->pending + page->floor != 0 || ha_remote_is_queued(page)) {
     return;
   }
   bool is_only = list->first == page && page->next == NULL;
-  if (is_only && page->slices == 1) {
-    return;
+  if (!is_only || page->slices > 1) {
+    give_back(heap, page);
   }
-  ha_page_list_remove(list, page);
-  ha_sampled_page_done(page);
-  ha_page_release(page);
 }
 
 /* Puts a page with room on the list of its class. Remote frees wake us once more: when all its blocks are
  * back. */
 static void set_aside(struct ha_heap *heap, struct ha_page *page) {
   show_owner(heap, page);
-  ha_page_list_push(&heap->lists[page->size_class], page);
   do {
     ha_page_gather(page, false);
   } while (page->pending != 0 && !ha_remote_arm_when_empty(page, page->pending));
+  push_listed(heap, page);
   release_if_empty(heap, page);
 }
 
-static void leave_full(struct ha_heap *heap, struct ha_page *page) {
-  ha_page_list_remove(&heap->full, page);
-  page->is_full = false;
+/* The lock is free but for the moments in which someone takes pages from an idle heap. */
+static void lock_full(struct ha_heap *heap) {
+  while (!ha_heap_try_lock_full(heap)) {
+    __builtin_ia32_pause();
+  }
+}
+
+/* False if the page was taken from us. */
+static bool leave_full(struct ha_heap *heap, struct ha_page *page) {
+  lock_full(heap);
+  bool is_ours = page->is_full && ha_load_relaxed(&page->heap) == heap;
+  if (is_ours) {
+    ha_page_list_remove(&heap->full, page);
+    page->is_full = false;
+  }
+  ha_heap_unlock_full(heap);
+  return is_ours;
 }
 
 /* False if blocks came back meanwhile. */
@@ -90,10 +136,23 @@ static bool enter_full(struct ha_heap *heap, struct ha_page *page) {
   if (!ha_remote_arm_when_empty(page, wake_at_first)) {
     return false;
   }
+  lock_full(heap);
   ha_store_relaxed(&page->owner, NULL);
   page->is_full = true;
   ha_page_list_push(&heap->full, page);
+  ha_heap_unlock_full(heap);
   return true;
+}
+
+static uint64_t queued_slices; /* atomic */
+
+void ha_heap_note_queued(int64_t slices) {
+  ha_add_relaxed(&queued_slices, (uint64_t)slices);
+}
+
+uint64_t ha_heap_queued_bytes(void) {
+  int64_t slices = (int64_t)ha_load_relaxed(&queued_slices);
+  return slices > 0 ? (uint64_t)slices * HA_SLICE : 0;
 }
 
 bool ha_heap_wake(struct ha_heap *heap, struct ha_page *page) {
@@ -105,24 +164,27 @@ bool ha_heap_wake(struct ha_heap *heap, struct ha_page *page) {
     page->woken_next = first;
     /* Release: the link; pairs with the exchange in take_woken. */
   } while (!ha_cas_weak_acq_rel(&heap->woken, &first, page));
+  ha_heap_note_queued(page->slices);
   return true;
 }
 
 static void handle_woken(struct ha_heap *heap, struct ha_page *page) {
   ha_remote_clear_queued(page);
   if (page->is_full) {
-    leave_full(heap, page);
+    leave_full(heap, page); /* ours: no one else has had it since it was queued */
     set_aside(heap, page);
   } else if (page != heap->current[page->size_class]) {
-    ha_page_list_remove(&heap->lists[page->size_class], page);
+    remove_listed(heap, page);
     set_aside(heap, page);
   }
 }
 
 static void take_woken(struct ha_heap *heap) {
+  ha_owner_add(&heap->tends, 1);
   struct ha_page *page = ha_exchange_acq_rel(&heap->woken, NULL);
   while (page != NULL) {
     struct ha_page *next = page->woken_next;
+    ha_heap_note_queued(-(int64_t)page->slices);
     if (ha_load_acquire(&page->heap) == heap) {
       handle_woken(heap, page);
     } else {
@@ -144,20 +206,42 @@ void ha_heap_adopt(struct ha_heap *heap, struct ha_page *page) {
   set_aside(heap, page);
 }
 
-void ha_heap_page_emptied(struct ha_heap *heap, struct ha_page *page) {
-  check(page);
-  if (page != heap->current[page->size_class]) {
-    release_if_empty(heap, page);
-    ha_release_poke();
+/* Whether the class has more pages with room than a thread needs to keep. */
+static bool has_spare_pages(const struct ha_heap *heap, const struct ha_page *page) {
+  unsigned count = 0;
+  const struct ha_page *listed = heap->lists[page->size_class].first;
+  while (listed != NULL && count < KEPT_LISTED_PAGES) {
+    count++;
+    listed = listed->next;
   }
+  return listed != NULL;
 }
 
-void ha_heap_free_to_full(struct ha_heap *heap, struct ha_page *page, struct ha_block *block) {
+void ha_heap_page_emptied(struct ha_heap *heap, struct ha_page *page) {
+  check(page);
+  if (page == heap->current[page->size_class]) {
+    return;
+  }
+  bool is_sparse = page->floor != 0;
+  raise_floor(page);
+  if (!is_sparse) {
+    release_if_empty(heap, page);
+  } else if (has_spare_pages(heap, page) && !ha_remote_is_queued(page)) {
+    ha_page_list_remove(&heap->lists[page->size_class], page);
+    ha_abandoned_add_sparse(page);
+  }
+  ha_release_poke();
+}
+
+bool ha_heap_free_to_full(struct ha_heap *heap, struct ha_page *page, struct ha_block *block) {
+  if (!leave_full(heap, page)) {
+    return false;
+  }
   block->next = page->local_free;
   page->local_free = block;
   page->pending--;
-  leave_full(heap, page);
   set_aside(heap, page);
+  return true;
 }
 
 /* Lets the fast path hand out the blocks before the next sample. */
@@ -165,7 +249,7 @@ static void grant(struct ha_heap *heap, struct ha_page *page) {
   unsigned size_class = page->size_class;
   int64_t count = page->held < heap->countdown[size_class] ? page->held : heap->countdown[size_class];
   ha_page_begin_change(page);
-  page->held -= (uint32_t)count;
+  page->held = (uint16_t)(page->held - count);
   heap->countdown[size_class] -= count;
   ha_owner_add(&heap->granted[size_class], (uint64_t)count);
   page->credit += (int32_t)count;
@@ -176,7 +260,7 @@ static void take_back_credit(struct ha_heap *heap, struct ha_page *page) {
   ha_page_begin_change(page);
   if (page->credit > 0) {
     ha_owner_add(&heap->granted[page->size_class], -(uint64_t)page->credit);
-    page->held += (uint32_t)page->credit;
+    page->held = (uint16_t)(page->held + page->credit);
   }
   page->credit = 0;
   ha_page_end_change(page);
@@ -198,13 +282,13 @@ static struct ha_page *take_listed(struct ha_heap *heap, unsigned size_class) {
   struct ha_page_list *list = &heap->lists[size_class];
   while (list->first != NULL) {
     struct ha_page *page = list->first;
-    ha_page_list_remove(list, page);
+    remove_listed(heap, page);
     if (ha_page_refill(page)) {
       ha_remote_disarm(page);
       return page;
     }
     if (!enter_full(heap, page)) {
-      ha_page_list_push(list, page);
+      push_listed(heap, page);
     }
   }
   return NULL;
@@ -234,13 +318,6 @@ static void give_up_current(struct ha_heap *heap, struct ha_page *page) {
   ha_page_gather(page, true);
 }
 
-/* To the arena, from the list of its class. */
-static void give_back(struct ha_heap *heap, struct ha_page *page) {
-  ha_page_list_remove(&heap->lists[page->size_class], page);
-  ha_sampled_page_done(page);
-  ha_page_release(page);
-}
-
 void ha_heap_trim(struct ha_heap *heap) {
   ha_heap_tend(heap);
   for (unsigned size_class = 0; size_class < HA_CLASS_COUNT; size_class++) {
@@ -251,7 +328,7 @@ void ha_heap_trim(struct ha_heap *heap) {
     }
     /* Others are given back as they become empty; the one that is kept came first. */
     struct ha_page *kept = heap->lists[size_class].first;
-    if (kept != NULL && kept->pending == 0 && !ha_remote_is_queued(kept)) {
+    if (kept != NULL && kept->pending + kept->floor == 0 && !ha_remote_is_queued(kept)) {
       give_back(heap, kept);
     }
   }
@@ -418,6 +495,7 @@ static void give_up(struct ha_page_list *list) {
   while (list->first != NULL) {
     struct ha_page *page = list->first;
     ha_page_list_remove(list, page);
+    raise_floor(page);
     ha_abandoned_add_locked(page);
   }
 }
@@ -428,6 +506,7 @@ static struct ha_page *close_queue_locked(struct ha_heap *heap) {
   struct ha_page *page = ha_exchange_acq_rel(&heap->woken, HA_HEAP_CLOSED);
   while (page != NULL) {
     struct ha_page *next = page->woken_next;
+    ha_heap_note_queued(-(int64_t)page->slices);
     if (ha_load_acquire(&page->heap) == heap) {
       ha_remote_clear_queued(page);
     } else {

@@ -31,7 +31,11 @@ struct ha_heap {
   struct ha_page_list lists[HA_CLASS_COUNT]; /* pages with room that are not current */
   int64_t countdown[HA_CLASS_COUNT];         /* objects until the next sample, beyond what is granted */
   uint64_t granted[HA_CLASS_COUNT];          /* owner writes, statistics read */
-  struct ha_page_list full;
+  struct ha_page_list full;                  /* full_lock */
+  uint32_t
+      full_lock; /* atomic: 1 while someone changes `full`; others than the owner only try, see abandoned.c */
+  uint32_t tends;      /* atomic: how often the owner has looked at `woken` */
+  uint32_t tends_seen; /* HA_RANK_ABANDONED: that number when it was last compared */
   struct ha_random random;
   int64_t rate;                /* the rate the countdowns were drawn with */
   uint32_t rate_epoch;         /* 0: never drawn */
@@ -72,14 +76,27 @@ void *ha_heap_alloc(struct ha_heap *heap, unsigned size_class, size_t requested)
 /* The page of a local free became empty; page is not necessarily kept. */
 void ha_heap_page_emptied(struct ha_heap *heap, struct ha_page *page);
 
-/* A free by the owner that the fast path could not do: the page was full. */
-void ha_heap_free_to_full(struct ha_heap *heap, struct ha_page *page, struct ha_block *block);
+/* A free by the owner that the fast path could not do: the page was full. False if the page is not the heap's any more. */
+bool ha_heap_free_to_full(struct ha_heap *heap, struct ha_page *page, struct ha_block *block);
 
 /* Takes over a page that was claimed for this heap. */
 void ha_heap_adopt(struct ha_heap *heap, struct ha_page *page);
 
+/* Whoever changes heap->full holds this. */
+HA_INLINE bool ha_heap_try_lock_full(struct ha_heap *heap) {
+  return ha_exchange_acq_rel(&heap->full_lock, 1) == 0;
+}
+
+HA_INLINE void ha_heap_unlock_full(struct ha_heap *heap) {
+  ha_store_release(&heap->full_lock, 0);
+}
+
 /* Queues a page with QUEUED set for its owner; false if the heap is closed. Any thread. */
 bool ha_heap_wake(struct ha_heap *heap, struct ha_page *page);
+
+/* Bytes of the pages in all queues; and what came or went. Any thread. */
+uint64_t ha_heap_queued_bytes(void);
+void ha_heap_note_queued(int64_t slices);
 
 /* Deals with the pages that other threads queued, if there are any. Owner. */
 void ha_heap_tend(struct ha_heap *heap);

@@ -83,9 +83,7 @@ static void free_block(struct ha_page *page, void *block) {
   struct ha_heap *heap = ha_heap_of_thread();
   if (heap == NULL || page->is_sampled) {
     ha_remote_free(page, block);
-  } else if (ha_load_relaxed(&page->heap) == heap) {
-    ha_heap_free_to_full(heap, page, block);
-  } else {
+  } else if (ha_load_relaxed(&page->heap) != heap || !ha_heap_free_to_full(heap, page, block)) {
     ha_outbox_add(&heap->outbox, page, block);
   }
 }

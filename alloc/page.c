@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "alloc/park.h"
 #include "alloc/remote.h"
 #include "alloc/resident.h"
 #include "alloc/sampled.h"
@@ -60,12 +61,14 @@ void ha_page_init(struct ha_page *page, unsigned size_class) {
   ha_page_begin_change(page);
   page->free = page->local_free = NULL;
   page->credit = 0;
-  page->pending = page->held = page->carved = 0;
+  page->pending = page->carved = 0;
+  page->held = page->cut = page->floor = 0;
   page->size_class = (uint16_t)size_class;
   page->block_size = ha_class_size(size_class);
   page->capacity = (uint16_t)(page->slices * HA_SLICE / page->block_size);
-  page->is_sampled = page->is_zero = page->is_full = page->is_listed = false;
-  page->sample_chunks = NULL;
+  page->is_sampled = page->is_zero = page->is_full = false;
+  page->listed = 0;
+  page->parked = NULL;
   page->next = page->prev = page->woken_next = NULL;
   ha_store_relaxed(&page->remote, 0);
   ha_store_release(&page->kind, HA_PAGE_BLOCKS);
@@ -76,8 +79,8 @@ void ha_page_init(struct ha_page *page, unsigned size_class) {
 static uint32_t carve(struct ha_page *page, struct ha_block **ret_list) {
   size_t size = page->block_size;
   uint32_t count = (uint32_t)(size < CARVE_BYTES ? CARVE_BYTES / size : 1);
-  if (count > page->capacity - page->carved) {
-    count = page->capacity - page->carved;
+  if (count > (uint32_t)(page->capacity - page->cut)) {
+    count = (uint32_t)(page->capacity - page->cut);
   }
   if (page->is_sampled) {
     count = ha_sampled_page_extend(page, count);
@@ -85,13 +88,14 @@ static uint32_t carve(struct ha_page *page, struct ha_block **ret_list) {
   if (count == 0) {
     return 0;
   }
-  char *block = page->start + page->carved * size;
+  char *block = page->start + page->cut * size;
   ha_resident_set(page->arena, block, count * size);
   *ret_list = (struct ha_block *)block;
   for (uint32_t i = 1; i < count; i++, block += size) {
     ((struct ha_block *)block)->next = (struct ha_block *)(block + size);
   }
   ((struct ha_block *)block)->next = NULL;
+  page->cut = (uint16_t)(page->cut + count);
   page->carved += count;
   return count;
 }
@@ -107,9 +111,9 @@ static struct ha_block *last_of(struct ha_block *list) {
 static void take_local(struct ha_page *page) {
   page->free = page->local_free;
   page->local_free = NULL;
-  page->held = page->carved - page->pending;
+  page->held = (uint16_t)(page->carved - page->pending);
   if (ha_page_wants_more(page)) {
-    page->held += carve(page, &last_of(page->free)->next);
+    page->held = (uint16_t)(page->held + carve(page, &last_of(page->free)->next));
   }
   page->pending = page->carved;
   page->is_zero = false;
@@ -123,14 +127,15 @@ static void refill(struct ha_page *page) {
   struct ha_remote_list list = ha_remote_take(page, 0);
   if (list.count != 0) {
     page->free = list.first;
-    page->held = list.count;
+    page->held = (uint16_t)list.count;
     page->is_zero = false;
     return;
   }
-  page->held = carve(page, &page->free);
+  bool has_parked = ha_page_has_parked(page);
+  page->held = (uint16_t)(has_parked ? ha_page_unpark(page, &page->free) : carve(page, &page->free));
   page->pending += page->held;
   /* Not for pages of samples: they go from thread to thread, and whoever got a block of one cannot look any more. */
-  page->is_zero = page->is_fresh && !page->is_sampled;
+  page->is_zero = page->is_fresh && !page->is_sampled && !has_parked;
 }
 
 bool ha_page_refill(struct ha_page *page) {
@@ -165,7 +170,7 @@ void ha_page_gather(struct ha_page *page, bool all) {
 long ha_page_block_index(const struct ha_page *page, const void *block) {
   size_t offset = (size_t)((const char *)block - page->start);
   size_t index = offset / page->block_size;
-  return offset % page->block_size == 0 && index < page->carved ? (long)index : -1;
+  return offset % page->block_size == 0 && index < page->cut ? (long)index : -1;
 }
 
 static uint32_t list_length(const struct ha_block *block) {
@@ -177,10 +182,10 @@ static uint32_t list_length(const struct ha_block *block) {
 }
 
 void ha_page_check(const struct ha_page *page) {
-  bool is_right = page->carved <= page->capacity && page->credit >= 0 &&
-                  list_length(page->local_free) == page->carved - page->pending &&
+  bool is_right = page->carved <= page->cut && page->cut <= page->capacity && page->credit >= 0 &&
+                  list_length(page->local_free) == page->carved - page->pending - page->floor &&
                   list_length(page->free) == (uint32_t)page->credit + page->held &&
-                  ha_page_block_index(page, page->start) == (page->carved > 0 ? 0 : -1);
+                  ha_page_block_index(page, page->start) == (page->cut > 0 ? 0 : -1);
   if (!is_right) {
     ha_die("page %p of class %u is broken: carved %u pending %u credit %d held %u", (const void *)page,
            (unsigned)page->size_class, page->carved, page->pending, page->credit, page->held);

@@ -11,11 +11,13 @@
  *   remote list  blocks freed by other threads, pushed with one compare-and-swap.
  *   in use       by the application.
  *
- *   carved                  = blocks cut so far, <= capacity
- *   pending                 = carved - |local list|
+ *   cut                     = blocks cut so far, <= capacity
+ *   carved                  = cut - parked blocks (park.h)
+ *   pending + floor         = carved - |local list|
  *   credit + held           = |alloc list|
- *   blocks in use           = pending - credit - held - |remote list|
- *   pending == 0            means that every carved block is on the local list: the page is empty
+ *   blocks in use           = pending + floor - credit - held - |remote list|
+ *   pending == 0            is what free looks for: with floor 0 every carved block is on the local list and the page is
+ *                           empty; else it has become so empty that it is looked at. floor > 0 only on heap->lists
  *
  * `owner` is what free compares with the calling thread's heap: equal means the two-store fast path. It is
  * NULL for every page that needs a look: full pages, pages of samples, large blocks, pages without a thread.
@@ -53,7 +55,8 @@ struct ha_page {
   uint32_t pending;
   struct ha_heap
       *owner; /* atomic: other threads compare it, and see either NULL or a heap that is not theirs */
-  uint32_t held;
+  uint16_t held;
+  uint16_t cut;
   union {
     uint32_t carved;
     uint32_t resident; /* of a free span: OS pages that may be resident. HA_RANK_ARENA */
@@ -61,15 +64,19 @@ struct ha_page {
   uint32_t version;    /* odd while several counts are being changed together, see ha_page_begin_change */
   uint16_t size_class; /* immutable while the page is in use, as are the next four */
   uint16_t capacity;
-  uint8_t kind;    /* enum ha_page_kind */
-  bool is_sampled; /* all its blocks are samples: there is a record for each */
-  bool is_fresh;   /* nothing of the span was resident: carved blocks are zero but for their link */
-  bool is_zero;    /* owner: so is every block of the alloc list */
-  bool is_full;    /* owner: on the heap's full list, `owner` is NULL */
-  bool is_listed;  /* HA_RANK_ABANDONED: on an abandoned list */
-  bool is_far;     /* HA_RANK_ARENA: a page of samples cut from the far end of free space */
+  uint8_t kind;      /* enum ha_page_kind */
+  bool is_sampled;   /* all its blocks are samples: there is a record for each */
+  bool is_fresh;     /* nothing of the span was resident: carved blocks are zero but for their link */
+  bool is_zero;      /* owner: so is every block of the alloc list */
+  bool is_full;      /* owner: on the heap's full list, `owner` is NULL */
+  uint8_t listed;    /* HA_RANK_ABANDONED: on which abandoned list, enum in abandoned.c */
+  uint8_t listed_at; /* HA_RANK_ABANDONED: since when, seconds modulo 256 */
+  bool is_far;       /* HA_RANK_ARENA: a page of samples cut from the far end of free space */
   size_t block_size;
-  struct ha_sample **sample_chunks; /* of equal blocks that are sampled; see sampled.h */
+  union {
+    struct ha_sample **sample_chunks; /* of equal blocks that are sampled; see sampled.h */
+    uint64_t *parked;                 /* of others: bit per parked block, or NULL */
+  };
 
   /* Line 2: shared. */
   uint64_t remote;      /* atomic word, see remote.h */
@@ -86,6 +93,7 @@ struct ha_page {
   };
   uint32_t slices; /* HA_RANK_ARENA */
   uint16_t arena;  /* HA_RANK_ARENA: index, for spans */
+  uint16_t floor;  /* owner: what is held back from pending */
 } HA_CACHE_ALIGNED;
 
 _Static_assert(sizeof(struct ha_page) == 2 * HA_CACHE_LINE, "a descriptor is two cache lines");
@@ -123,8 +131,8 @@ HA_INLINE void ha_page_end_change(struct ha_page *page) {
 #define HA_PAGE_AHEAD_BYTES ((size_t)8 * 1024)
 
 HA_INLINE bool ha_page_wants_more(const struct ha_page *page) {
-  return !page->is_sampled && page->carved < HA_PAGE_AHEAD_BLOCKS &&
-         page->carved * page->block_size < HA_PAGE_AHEAD_BYTES && page->carved < page->capacity;
+  return !page->is_sampled && page->cut < HA_PAGE_AHEAD_BLOCKS &&
+         page->cut * page->block_size < HA_PAGE_AHEAD_BYTES && page->cut < page->capacity;
 }
 
 /* Owner, alloc list empty: makes a new alloc list of the local list, else of the remote list, else of blocks

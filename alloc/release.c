@@ -6,8 +6,11 @@
 
 #include <time.h>
 
+#include "alloc/abandoned.h"
 #include "alloc/arena.h"
 #include "alloc/background.h"
+#include "alloc/heap_pool.h"
+#include "alloc/limit.h"
 #include "alloc/resident.h"
 #include "base/atomic.h"
 #include "base/clock.h"
@@ -19,6 +22,7 @@
 #define KEPT_PERCENT 110 /* of the peak */
 #define POKE_EVERY (HA_SECOND / 4)
 #define POKE_BYTES ((size_t)1024 * 1024)
+#define POKE_PAGES 16
 #define POKE_SHARE 100 /* a poke may take one hundredth of the time until the next */
 
 static struct ha_release_totals totals; /* HA_RANK_RELEASE; read without */
@@ -30,7 +34,8 @@ static struct {
   uint64_t peak_before;
 } window;
 
-static uint64_t next_poke; /* atomic: monotonic nanoseconds */
+static uint64_t next_poke;  /* atomic: monotonic nanoseconds */
+static uint64_t next_round; /* atomic: the same */
 
 /* OS pages released of a withdrawn span, `wanted` at most but for the last piece. */
 static size_t release_span(struct ha_page *span, size_t wanted) {
@@ -75,8 +80,39 @@ size_t ha_release(size_t bytes) {
   return released * HA_OS_PAGE;
 }
 
+/* Pages of threads that do nothing, although others have freed blocks in them. Every two seconds at most. */
+static void take_from_idle_heaps(bool at_once) {
+  uint64_t now = ha_clock_coarse();
+  uint64_t due = ha_load_relaxed(&next_round);
+  if (!at_once && (now < due || !ha_cas_strong_acq_rel(&next_round, &due, now + WINDOW_NANOS))) {
+    return;
+  }
+  for (struct ha_heap *heap = ha_heap_first(); heap != NULL; heap = heap->next) {
+    ha_abandoned_take_from_idle(heap, at_once);
+  }
+}
+
+size_t ha_release_in_pages(bool all, size_t max_pages) {
+  uint64_t started = ha_clock_thread();
+  take_from_idle_heaps(all);
+  size_t bytes = 0;
+  size_t done = ha_abandoned_release(all, max_pages, &bytes);
+  if (done > 0) {
+    ha_lock(HA_RANK_RELEASE);
+    ha_owner_add(&totals.bytes, bytes);
+    ha_owner_add(&totals.nanos, ha_clock_thread() - started);
+    ha_unlock(HA_RANK_RELEASE);
+  }
+  return done;
+}
+
 size_t ha_release_all(void) {
+  ha_release_in_pages(true, SIZE_MAX);
   return ha_release(SIZE_MAX - HA_OS_PAGE);
+}
+
+uint64_t ha_release_idle_bytes(void) {
+  return ha_arena_totals().free_resident * HA_OS_PAGE + ha_abandoned_waiting_bytes() + ha_heap_queued_bytes();
 }
 
 size_t ha_release_surplus(uint64_t now) {
@@ -99,7 +135,7 @@ void ha_release_poke(void) {
   if (ha_background_runs()) {
     return;
   }
-  if (ha_arena_totals().free_resident * HA_OS_PAGE >= HA_BACKGROUND_IDLE_MIN) {
+  if (ha_limit_is_set() || ha_release_idle_bytes() >= HA_BACKGROUND_IDLE_MIN) {
     ha_background_start_in_malloc();
   }
   uint64_t now = ha_clock_coarse();
@@ -107,12 +143,14 @@ void ha_release_poke(void) {
   if (now < due || !ha_cas_strong_acq_rel(&next_poke, &due, now + POKE_EVERY)) {
     return;
   }
+  uint64_t started = ha_clock_thread();
   size_t surplus = ha_release_surplus(now);
   if (surplus > 0) {
-    uint64_t started = ha_clock_thread();
     ha_release(surplus < POKE_BYTES ? surplus : POKE_BYTES);
-    ha_store_relaxed(&next_poke, now + (ha_clock_thread() - started) * POKE_SHARE);
+  } else if (ha_release_in_pages(false, POKE_PAGES) == 0) {
+    return;
   }
+  ha_store_relaxed(&next_poke, now + (ha_clock_thread() - started) * POKE_SHARE);
 }
 
 struct ha_release_totals ha_release_totals(void) {

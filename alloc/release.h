@@ -24,6 +24,13 @@ size_t ha_release_all(void);
 /* What the policy wants released now, in bytes. `now`: nanoseconds of the monotonic clock. One thread at a time. */
 size_t ha_release_surplus(uint64_t now);
 
+/* Released OS pages of pages in use, beside the spans: up to max_pages pages that have been idle are looked at, or all.
+ * Returns how many. */
+size_t ha_release_in_pages(bool all, size_t max_pages);
+
+/* Bytes that lie idle, or may: free spans, sparse pages not looked at yet, and pages that their owners should look at. */
+uint64_t ha_release_idle_bytes(void);
+
 /* A thread has given a page or a large block back: now and then releases a little, where no background thread does. Not
  * with a lock held. */
 void ha_release_poke(void);

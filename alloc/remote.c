@@ -9,6 +9,7 @@
 
 #include "alloc/abandoned.h"
 #include "alloc/heap_pool.h"
+#include "alloc/release.h"
 
 #define COUNT_ONE ((uint64_t)1 << 48)
 #define COUNT_MASK ((uint64_t)0xffff << 48)
@@ -75,6 +76,7 @@ void ha_remote_free_list(struct ha_page *page, struct ha_block *first, struct ha
   } while (!ha_cas_weak_acq_rel(&page->remote, &word, next));
   if ((next & QUEUED) != 0 && (word & QUEUED) == 0) {
     ha_remote_hand_over(page);
+    ha_release_poke();
   }
 }
 

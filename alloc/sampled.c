@@ -26,8 +26,8 @@ bool ha_sampled_page_prepare(struct ha_page *page) {
 }
 
 uint32_t ha_sampled_page_extend(struct ha_page *page, uint32_t count) {
-  struct ha_sample **chunk = &page->sample_chunks[page->carved / CHUNK_RECORDS];
-  uint32_t room = CHUNK_RECORDS - page->carved % CHUNK_RECORDS;
+  struct ha_sample **chunk = &page->sample_chunks[page->cut / CHUNK_RECORDS];
+  uint32_t room = CHUNK_RECORDS - page->cut % CHUNK_RECORDS;
   if (*chunk == NULL) {
     *chunk = ha_meta_alloc(CHUNK_BYTES, HA_META_PROFILE);
   }

@@ -58,7 +58,7 @@ static void add_page(const struct ha_page *page, void *arg) {
     int64_t not_in_use = credit_of(page) + ha_load_relaxed(&page->held);
     not_in_use += ha_remote_count(ha_load_relaxed(&page->remote));
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    int64_t live = (int64_t)ha_load_relaxed(&page->pending) - not_in_use;
+    int64_t live = (int64_t)ha_load_relaxed(&page->pending) + ha_load_relaxed(&page->floor) - not_in_use;
     if (is_unchanged(page, version)) {
       sums->live[size_class % HA_CLASS_COUNT] += is_ours ? positive(live) : 0;
       return;
