@@ -5,6 +5,7 @@
 #include "alloc/background.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -15,11 +16,13 @@
 #include "alloc/arena.h"
 #include "alloc/limit.h"
 #include "alloc/release.h"
+#include "alloc/size_class.h"
 #include "alloc/thread.h"
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/os.h"
+#include "sampler/sample.h"
 #include "sampler/unwind.h"
 
 /* Functions that the application registered run on it, hence more than the loop needs. */
@@ -32,10 +35,11 @@
 
 enum state { NONE, STARTING, RUNNING, REFUSED };
 
-static int state;           /* atomic */
-static uint32_t wakes;      /* atomic; the futex */
-static bool has_started_up; /* constructors have run: threads can be created */
-static pid_t process;       /* a vforked child must not create threads in its parent's memory */
+static int state;                           /* atomic */
+static uint32_t wakes;                      /* atomic; the futex */
+static bool has_started_up;                 /* constructors have run: threads can be created */
+static uint64_t own_blocks[HA_CLASS_COUNT]; /* who starts the thread */
+static pid_t process; /* a vforked child must not create threads in its parent's memory */
 
 bool ha_background_runs(void) {
   return ha_load_relaxed(&state) == RUNNING;
@@ -132,14 +136,40 @@ static bool create(void) {
   return done;
 }
 
+/* Creates the thread. What libc allocates for it in here, this thread does, and nobody else is meant by the difference. */
+static bool create_and_count(void) {
+  struct ha_heap *heap = ha_thread_heap_or_new();
+  uint64_t before[HA_CLASS_COUNT] = {0};
+  for (unsigned size_class = 0; heap != NULL && size_class < HA_CLASS_COUNT; size_class++) {
+    before[size_class] = ha_heap_mallocs(heap, size_class);
+  }
+  bool was_paused = ha_sample_pause(true);
+  bool done = create();
+  ha_sample_pause(was_paused);
+  for (unsigned size_class = 0; done && heap != NULL && size_class < HA_CLASS_COUNT; size_class++) {
+    ha_owner_add(&own_blocks[size_class], ha_heap_mallocs(heap, size_class) - before[size_class]);
+  }
+  return done;
+}
+
+uint64_t ha_background_own_blocks(unsigned size_class) {
+  return ha_load_relaxed(&own_blocks[size_class]);
+}
+
+bool ha_background_is_starting(void) {
+  return ha_load_acquire(&state) == STARTING;
+}
+
 void ha_background_start(void) {
   int none = NONE;
   if (!ha_load_acquire(&has_started_up) || ha_config.background == HA_BACKGROUND_OFF || getpid() != process ||
       !ha_cas_strong_acq_rel(&state, &none, STARTING)) {
     return;
   }
+  int saved = errno;
   /* Refused once (a limit on threads, seccomp), it is not tried again and again. */
-  ha_store_release(&state, create() ? RUNNING : REFUSED);
+  ha_store_release(&state, create_and_count() ? RUNNING : REFUSED);
+  errno = saved;
 }
 
 /* Whether an address is in the same object as a function. */

@@ -29,6 +29,13 @@ void ha_background_start_in_malloc(void);
 /* Ends the thread's sleep. Async-signal-safe. */
 void ha_background_wake(void);
 
+/* Blocks of the class that creating the thread took from the heap. They are halloc's own, and statistics leave them
+ * out. */
+uint64_t ha_background_own_blocks(unsigned size_class);
+
+/* Whether the thread is being created, so that those numbers are about to change. */
+bool ha_background_is_starting(void);
+
 void ha_background_after_fork_in_child(void);
 
 #endif

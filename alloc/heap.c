@@ -7,12 +7,15 @@
 #include "alloc/abandoned.h"
 #include "alloc/arena.h"
 #include "alloc/limit.h"
-#include "alloc/malloc.h"
+#include "alloc/park.h"
 #include "alloc/release.h"
 #include "alloc/remote.h"
 #include "alloc/sampled.h"
 #include "base/lock.h"
 #include "sampler/interval.h"
+
+/* Pages that a thread looks into when all are asked for memory. */
+#define PARKED_WHEN_ASKED 64
 
 /* A thread keeps as many pages with room of a class for itself; sparse ones beyond that are for all. */
 #define KEPT_LISTED_PAGES 4
@@ -334,6 +337,31 @@ void ha_heap_trim(struct ha_heap *heap) {
   }
 }
 
+/* The pages with room of one class. Returns how many it looked into. */
+static size_t park_class(struct ha_heap *heap, unsigned size_class, size_t max_pages) {
+  struct ha_page_list *list = &heap->lists[size_class];
+  const struct ha_page *last = list->first != NULL ? list->first->prev : NULL;
+  size_t done = 0;
+  bool was_last = last == NULL;
+  while (!was_last && done < max_pages) {
+    struct ha_page *page = list->first;
+    was_last = page == last;
+    remove_listed(heap, page);
+    ha_page_park(page);
+    push_listed(heap, page);
+    done++;
+  }
+  return done;
+}
+
+void ha_heap_park(struct ha_heap *heap, size_t max_pages) {
+  size_t done = 0;
+  for (unsigned i = 0; i < HA_CLASS_COUNT && done < max_pages; i++) {
+    done += park_class(heap, heap->parked_class, max_pages - done);
+    heap->parked_class = (uint16_t)((heap->parked_class + 1) % HA_CLASS_COUNT);
+  }
+}
+
 static uint32_t trim_epoch; /* atomic */
 
 void ha_heap_ask_all_to_trim(void) {
@@ -348,6 +376,9 @@ static void catch_up(struct ha_heap *heap) {
   if (heap->trim_epoch != asked) {
     heap->trim_epoch = asked;
     ha_heap_trim(heap);
+    if (!heap->is_borrowed) {
+      ha_heap_park(heap, PARKED_WHEN_ASKED);
+    }
   }
 }
 
@@ -417,10 +448,14 @@ static struct ha_page *refill(struct ha_heap *heap, unsigned size_class) {
   if (page == NULL) {
     page = take_new(heap, size_class);
   }
-  if (page == NULL || (page->held == 0 && !ha_page_refill(page))) {
-    return NULL;
+  if (page != NULL && page->held == 0 && !ha_page_refill(page)) {
+    ha_sampled_page_done(page);
+    ha_page_release(page);
+    page = NULL;
   }
-  set_current(heap, size_class, page);
+  if (page != NULL) {
+    set_current(heap, size_class, page);
+  }
   return page;
 }
 
@@ -442,15 +477,6 @@ HA_INLINE bool refill_from_local(struct ha_heap *heap, struct ha_page *page, uns
   page->credit = (int32_t)count;
   ha_page_end_change(page);
   return true;
-}
-
-/* The heap has grown beyond the limit with this block. NULL if it must not. */
-static HA_COLD void *keep_limit(struct ha_heap *heap, void *block) {
-  if (ha_limit_make_room(heap)) {
-    return block;
-  }
-  ha_free(block);
-  return NULL;
 }
 
 void *ha_heap_alloc(struct ha_heap *heap, unsigned size_class, size_t requested) {
@@ -487,7 +513,10 @@ void *ha_heap_alloc(struct ha_heap *heap, unsigned size_class, size_t requested)
   check(page);
   page->credit--;
   void *block = ha_page_pop(page);
-  return ha_limit_is_exceeded() && !heap->is_borrowed ? keep_limit(heap, block) : block;
+  if (ha_limit_is_exceeded() && !heap->is_borrowed) {
+    ha_limit_make_room(heap);
+  }
+  return block;
 }
 
 /* All pages of a list, full or not, leave the heap; those without blocks in use go back to the arena. */

@@ -42,6 +42,7 @@ struct ha_heap {
   uint32_t trim_epoch;         /* the last request to trim that was met */
   bool is_borrowed;            /* belongs to the pool: no sampling, no fast frees */
   uint16_t taken_from;         /* borrowed: the class whose empty page last became another's */
+  uint16_t parked_class;       /* owner: where ha_heap_park goes on */
   struct ha_heap *next;        /* in the registry; immutable once published */
   struct ha_heap *next_unused; /* HA_RANK_HEAPS */
   struct ha_outbox outbox;
@@ -79,6 +80,13 @@ void ha_heap_page_emptied(struct ha_heap *heap, struct ha_page *page);
 /* A free by the owner that the fast path could not do: the page was full. False if the page is not the heap's any more. */
 bool ha_heap_free_to_full(struct ha_heap *heap, struct ha_page *page, struct ha_block *block);
 
+/* Blocks of the class that the heap has handed out. Owner; others may see a number of the past. */
+HA_INLINE uint64_t ha_heap_mallocs(const struct ha_heap *heap, unsigned size_class) {
+  const struct ha_page *page = ha_load_relaxed(&heap->current[size_class]);
+  int32_t credit = page != &ha_empty_page ? page->credit : 0;
+  return ha_load_relaxed(&heap->granted[size_class]) - (credit > 0 ? (uint64_t)credit : 0);
+}
+
 /* Takes over a page that was claimed for this heap. */
 void ha_heap_adopt(struct ha_heap *heap, struct ha_page *page);
 
@@ -105,7 +113,10 @@ void ha_heap_tend(struct ha_heap *heap);
  * microsecond. */
 void ha_heap_trim(struct ha_heap *heap);
 
-/* All heaps do so with their next slow path. Any thread. */
+/* Gives back the free OS pages inside the pages with room, of max_pages of them. Owner. Some microseconds for each. */
+void ha_heap_park(struct ha_heap *heap, size_t max_pages);
+
+/* All heaps trim and park with their next slow path. Any thread. */
 void ha_heap_ask_all_to_trim(void);
 
 /* Takes back all credit and draws all countdowns with the current rate. Owner. */

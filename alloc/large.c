@@ -119,6 +119,9 @@ void *ha_large_alloc(size_t size, size_t alignment) {
   }
   size_t block_size = ha_align_up(size != 0 ? size : 1, HA_OS_PAGE);
   alignment = alignment < HA_SLICE ? HA_SLICE : alignment;
+  if (ha_limit_refuses(block_size)) {
+    return NULL;
+  }
   int64_t rate;
   struct ha_entry *entry = decide(block_size, &rate);
   bool huge = is_huge(block_size);
@@ -130,11 +133,10 @@ void *ha_large_alloc(size_t size, size_t alignment) {
   if (page == NULL) {
     return NULL;
   }
-  if (ha_limit_is_exceeded() && !ha_limit_make_room(ha_heap_of_thread())) {
-    ha_large_free(page, page->start);
-    return NULL;
-  }
   record(page, entry, size, rate);
+  if (ha_limit_is_exceeded()) {
+    ha_limit_make_room(ha_heap_of_thread());
+  }
   return page->start;
 }
 
@@ -237,6 +239,10 @@ void *ha_large_resize(struct ha_page *page, size_t size) {
   if (block_size == page->block_size) {
     return page->start;
   }
+  bool grows = block_size > page->block_size;
+  if (grows && ha_limit_refuses(block_size - page->block_size)) {
+    return NULL;
+  }
   int64_t rate;
   struct ha_entry *entry = decide(block_size, &rate);
   bool done = page->kind == HA_PAGE_HUGE ? resize_huge(page, block_size) : resize_span(page, block_size);
@@ -244,6 +250,9 @@ void *ha_large_resize(struct ha_page *page, size_t size) {
     return NULL;
   }
   record(page, entry, size, rate);
+  if (grows && ha_limit_is_exceeded()) {
+    ha_limit_make_room(ha_heap_of_thread());
+  }
   return page->start;
 }
 

@@ -32,12 +32,14 @@
 /* After an attempt in vain: this long, or until so much more is used. */
 #define FUTILE_NANOS (HA_SECOND / 100)
 #define FUTILE_BYTES ((uint64_t)1024 * 1024)
+/* Pages of its own that a thread looks into in one attempt. */
+#define PARKED_AT_ONCE 256
 #define CGROUP_EVERY HA_SECOND
 #define KEPT_PERCENT 95
 
 int64_t ha_limit_bytes = HA_LIMIT_NONE;
 
-static bool is_hard;            /* written at start-up */
+bool ha_limit_is_hard;          /* written at start-up */
 static uint64_t exceeded_count; /* atomic */
 static uint64_t paid_until;     /* atomic: work done so far is paid for when the clock is there */
 static uint64_t futile_until;   /* atomic */
@@ -74,6 +76,7 @@ static void collect_empty_pages(struct ha_heap *heap, uint64_t now) {
   if (heap != NULL) {
     ha_outbox_flush(&heap->outbox);
     ha_heap_trim(heap);
+    ha_heap_park(heap, PARKED_AT_ONCE);
   }
   uint64_t asked = ha_load_relaxed(&asked_at);
   if (now - asked >= FUTILE_NANOS && ha_cas_strong_acq_rel(&asked_at, &asked, now)) {
@@ -119,17 +122,26 @@ static void make_room(struct ha_heap *heap, uint64_t now) {
   }
 }
 
-bool ha_limit_make_room(struct ha_heap *heap) {
+void ha_limit_make_room(struct ha_heap *heap) {
   int saved = errno;
   uint64_t now = ha_clock_monotonic();
   if (is_allowed(now)) {
     make_room(heap, now);
     if (!ha_background_runs()) {
-      ha_pressure_deliver(now);
+      ha_background_start_in_malloc();
+      ha_limit_tick(now);
     }
   }
   errno = saved;
-  return !is_hard || excess() == 0;
+}
+
+bool ha_limit_refuses_slow(size_t bytes) {
+  uint64_t limit = (uint64_t)ha_load_relaxed(&ha_limit_bytes);
+  uint64_t wanted = ha_limit_quantity() + bytes;
+  if (wanted > limit) {
+    ha_release(wanted - limit);
+  }
+  return ha_limit_quantity() + bytes > limit;
 }
 
 static void apply(int64_t bytes) {
@@ -145,7 +157,9 @@ int64_t ha_limit_set(int64_t bytes) {
   if (bytes >= 0) {
     ha_store_relaxed(&share.percent, 0);
     apply(bytes);
-    ha_background_start();
+    if (bytes != HA_LIMIT_NONE) {
+      ha_background_start();
+    }
     ha_background_wake();
   }
   return previous;
@@ -171,7 +185,7 @@ static void follow_share(void) {
 
 void ha_limit_start_up(void) {
   const struct ha_limit_setting *setting = &ha_config.memlimit;
-  is_hard = setting->is_hard;
+  ha_limit_is_hard = setting->is_hard;
   if (setting->kind == HA_LIMIT_BYTES) {
     ha_store_relaxed(&ha_limit_bytes, setting->value);
   } else if (setting->kind == HA_LIMIT_PERCENT) {
@@ -208,6 +222,10 @@ HA_EXPORT int64_t hp_set_memory_limit(int64_t bytes) {
 }
 
 HA_EXPORT void hp_free_os_memory(void) {
-  collect_empty_pages(ha_heap_of_thread(), ha_clock_monotonic());
+  struct ha_heap *heap = ha_heap_of_thread();
+  collect_empty_pages(heap, ha_clock_monotonic());
+  if (heap != NULL) {
+    ha_heap_park(heap, SIZE_MAX);
+  }
   ha_release_all();
 }

@@ -35,9 +35,19 @@ HA_INLINE bool ha_limit_is_exceeded(void) {
   return ha_unlikely(ha_limit_is_set()) && ha_limit_quantity() > (uint64_t)ha_load_relaxed(&ha_limit_bytes);
 }
 
-/* Makes room after the limit was exceeded. heap: the calling thread's, or NULL. Whether the allocation that did it may
- * stand: false under a hard limit that is exceeded still. Not with a lock held. */
-bool ha_limit_make_room(struct ha_heap *heap);
+/* Makes room after the limit was exceeded. heap: the calling thread's, or NULL. Not with a lock held, nor in the middle of
+ * a change of the heap. */
+void ha_limit_make_room(struct ha_heap *heap);
+
+extern bool ha_limit_is_hard;
+
+/* As ha_limit_refuses, under a hard limit. */
+bool ha_limit_refuses_slow(size_t bytes);
+
+/* Whether a hard limit forbids to take so much more. Gives idle spans back before it says so. */
+HA_INLINE bool ha_limit_refuses(size_t bytes) {
+  return ha_unlikely(ha_limit_is_hard) && ha_limit_is_set() && ha_limit_refuses_slow(bytes);
+}
 
 /* Sets the limit and makes room; returns the previous one. Negative: only returns it. */
 int64_t ha_limit_set(int64_t bytes);

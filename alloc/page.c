@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "alloc/limit.h"
 #include "alloc/park.h"
 #include "alloc/remote.h"
 #include "alloc/resident.h"
@@ -85,7 +86,7 @@ static uint32_t carve(struct ha_page *page, struct ha_block **ret_list) {
   if (page->is_sampled) {
     count = ha_sampled_page_extend(page, count);
   }
-  if (count == 0) {
+  if (count == 0 || ha_limit_refuses(count * size)) {
     return 0;
   }
   char *block = page->start + page->cut * size;

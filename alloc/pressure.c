@@ -19,11 +19,14 @@
 
 typedef void pressure_fn(const struct hp_pressure *pressure, void *arg);
 
-/* fn is published last. */
+/* Who was registered once keeps the slot, so that function and argument always belong together. */
 static struct {
-  pressure_fn *fn; /* atomic */
+  int state; /* atomic: enum slot; the other two are written before IN_USE */
+  pressure_fn *fn;
   void *arg;
 } functions[FUNCTIONS_MAX];
+
+enum slot { UNUSED, CLAIMED, IN_USE, REMOVED };
 
 static struct {
   int is_noted; /* atomic */
@@ -47,9 +50,8 @@ void ha_pressure_note(int level, uint64_t limit, uint64_t quantity) {
 
 static void call_all(const struct hp_pressure *pressure) {
   for (unsigned i = 0; i < FUNCTIONS_MAX; i++) {
-    pressure_fn *fn = ha_load_acquire(&functions[i].fn);
-    if (fn != NULL) {
-      fn(pressure, functions[i].arg);
+    if (ha_load_acquire(&functions[i].state) == IN_USE) {
+      functions[i].fn(pressure, functions[i].arg);
     }
   }
 }
@@ -72,7 +74,8 @@ static void deliver(int level, uint64_t now) {
   ha_exchange_acq_rel(&news[level - 1].is_noted, 0);
   uint64_t limit = ha_load_relaxed(&news[level - 1].limit);
   uint64_t quantity = ha_load_relaxed(&news[level - 1].quantity);
-  struct hp_pressure pressure = {level, limit, quantity, quantity > limit ? quantity - limit : 0};
+  uint64_t over = level == LEVELS && quantity > limit ? quantity - limit : 0;
+  struct hp_pressure pressure = {level, limit, quantity, over};
   call_all(&pressure);
   if (level == LEVELS) {
     report(&pressure, now);
@@ -93,17 +96,39 @@ void ha_pressure_report_with(void (*report_fn)(uint64_t limit, uint64_t quantity
   ha_store_release(&write_report, report_fn);
 }
 
-HA_EXPORT int hp_on_memory_pressure(void (*fn)(const struct hp_pressure *, void *), void *arg) {
+static void remove_all(void) {
   for (unsigned i = 0; i < FUNCTIONS_MAX; i++) {
-    pressure_fn *none = NULL;
-    if (fn == NULL) {
-      ha_store_release(&functions[i].fn, NULL);
-    } else if (ha_load_relaxed(&functions[i].fn) == NULL) {
-      functions[i].arg = arg;
-      if (ha_cas_strong_acq_rel(&functions[i].fn, &none, fn)) {
-        return 0;
-      }
+    int in_use = IN_USE;
+    ha_cas_strong_acq_rel(&functions[i].state, &in_use, REMOVED);
+  }
+}
+
+/* Whether the slot is, or has become, that of fn and arg. */
+static bool take_slot(unsigned i, pressure_fn *fn, void *arg) {
+  int unused = UNUSED;
+  if (ha_cas_strong_acq_rel(&functions[i].state, &unused, CLAIMED)) {
+    functions[i].fn = fn;
+    functions[i].arg = arg;
+    ha_store_release(&functions[i].state, IN_USE);
+    return true;
+  }
+  int known = ha_load_acquire(&functions[i].state);
+  if (known == CLAIMED || functions[i].fn != fn || functions[i].arg != arg) {
+    return false;
+  }
+  ha_store_release(&functions[i].state, IN_USE);
+  return true;
+}
+
+HA_EXPORT int hp_on_memory_pressure(void (*fn)(const struct hp_pressure *, void *), void *arg) {
+  if (fn == NULL) {
+    remove_all();
+    return 0;
+  }
+  for (unsigned i = 0; i < FUNCTIONS_MAX; i++) {
+    if (take_slot(i, fn, arg)) {
+      return 0;
     }
   }
-  return fn == NULL ? 0 : -ENOMEM;
+  return -ENOMEM;
 }

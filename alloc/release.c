@@ -144,6 +144,7 @@ void ha_release_poke(void) {
     return;
   }
   uint64_t started = ha_clock_thread();
+  ha_limit_tick(now);
   size_t surplus = ha_release_surplus(now);
   if (surplus > 0) {
     ha_release(surplus < POKE_BYTES ? surplus : POKE_BYTES);

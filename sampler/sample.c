@@ -29,6 +29,12 @@ static void count(const struct ha_entry *entry, struct ha_counts *counts, uint64
   __atomic_fetch_add(&counts->objects, weight, __ATOMIC_RELEASE);
 }
 
+bool ha_sample_pause(bool is_paused) {
+  bool was_paused = taking;
+  taking = is_paused;
+  return was_paused;
+}
+
 HA_NOINLINE struct ha_entry *ha_sample_site(uint32_t size_class, size_t block_size) {
   if (taking) {
     ha_sample_drop(HA_DROP_REENTRANT);

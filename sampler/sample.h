@@ -35,6 +35,10 @@ void ha_sample_mark_uncounted(struct ha_sample *sample);
 /* Counts the block as freed. False if *sample was not live: the block is being freed a second time. */
 bool ha_sample_retire(struct ha_sample *sample, size_t block_size);
 
+/* While paused, what the calling thread allocates is not sampled (and counted as dropped if due). Returns whether it was
+ * paused. */
+bool ha_sample_pause(bool is_paused);
+
 /* Counts a due sample that could not be recorded. */
 void ha_sample_drop(enum ha_drop reason);
 
