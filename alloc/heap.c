@@ -12,6 +12,7 @@
 #include "alloc/remote.h"
 #include "alloc/sampled.h"
 #include "base/lock.h"
+#include "base/os.h"
 #include "sampler/interval.h"
 
 /* Pages that a thread looks into when all are asked for memory. */
@@ -54,11 +55,19 @@ static void set_current(struct ha_heap *heap, unsigned size_class, struct ha_pag
 }
 
 /* Pages that are set aside. A page of which most is in use lies on its list with a floor under its pending count, so
- * that the free that leaves an eighth in use, and not only the last one, comes to ha_heap_page_emptied. */
+ * that the free that makes it sparse, and not only the last one, comes to ha_heap_page_emptied. Sparse means that an eighth
+ * of the blocks are in use, or one for each OS page where these hold more than eight: with more of them spread at random
+ * hardly any OS page is wholly free. */
 #define SPARSE_DIVISOR 8
 
+static uint32_t sparse_count(const struct ha_page *page) {
+  uint32_t share = page->capacity / SPARSE_DIVISOR;
+  uint32_t os_pages = page->slices * (uint32_t)(HA_SLICE / HA_OS_PAGE);
+  return share < os_pages ? share : os_pages;
+}
+
 static void push_listed(struct ha_heap *heap, struct ha_page *page) {
-  uint32_t floor = page->capacity / SPARSE_DIVISOR;
+  uint32_t floor = sparse_count(page);
   ha_page_begin_change(page);
   page->floor = page->pending > floor && !page->is_sampled ? (uint16_t)floor : 0;
   page->pending -= page->floor;
