@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/os.h"
+#include "halloc.h"
 #include "sampler/sample.h"
 #include "sampler/unwind.h"
 
@@ -39,7 +40,12 @@ static int state;                           /* atomic */
 static uint32_t wakes;                      /* atomic; the futex */
 static bool has_started_up;                 /* constructors have run: threads can be created */
 static uint64_t own_blocks[HA_CLASS_COUNT]; /* who starts the thread */
+static pid_t thread_id;                     /* atomic: of the background thread, 0 before it runs */
 static pid_t process; /* a vforked child must not create threads in its parent's memory */
+
+bool ha_background_is_current(void) {
+  return gettid() == ha_load_relaxed(&thread_id);
+}
 
 bool ha_background_runs(void) {
   return ha_load_relaxed(&state) == RUNNING;
@@ -111,6 +117,7 @@ static uint64_t work(void) {
 static void *run(void *arg) {
   (void)arg;
   pthread_setname_np(pthread_self(), "halloc");
+  hp_set_labels((hp_labels_t){0}); /* not those of the thread whose allocation started us */
   open_budget();
   for (;;) {
     uint32_t seen = ha_load_acquire(&wakes);
@@ -192,6 +199,7 @@ void ha_background_start_in_malloc(void) {
 
 void ha_background_after_fork_in_child(void) {
   process = getpid();
+  ha_store_relaxed(&thread_id, 0);
   ha_store_relaxed(&state, NONE);
 }
 

@@ -19,6 +19,9 @@
 
 bool ha_background_runs(void);
 
+/* Whether the calling thread is the background thread. */
+bool ha_background_is_current(void);
+
 /* Starts the thread unless it runs or must not. Not with a lock held; only where a thread may be created. */
 void ha_background_start(void);
 

@@ -12,6 +12,7 @@
 
 #include "alloc/background.h"
 #include "alloc/heap_pool.h"
+#include "alloc/pressure.h"
 #include "base/lock.h"
 
 /* Exported by glibc for this purpose (GLIBC_2.2.5), declared nowhere. */
@@ -35,6 +36,7 @@ static void after_fork_in_child(void) {
   ha_locks_after_fork_in_child();
   ha_heap_after_fork_in_child();
   ha_background_after_fork_in_child();
+  ha_pressure_after_fork_in_child();
 }
 
 /* Early among constructors: handlers registered first run last before the fork and first after it, so the

@@ -488,6 +488,13 @@ HA_INLINE bool refill_from_local(struct ha_heap *heap, struct ha_page *page, uns
   return true;
 }
 
+/* After the last use of what is known of the heap's pages: they may change. A borrowed heap is not the thread's. */
+HA_INLINE void keep_limit(struct ha_heap *heap) {
+  if (ha_limit_is_exceeded() && !heap->is_borrowed) {
+    ha_limit_make_room(heap);
+  }
+}
+
 void *ha_heap_alloc(struct ha_heap *heap, unsigned size_class, size_t requested) {
   struct ha_page *page = heap->current[size_class];
   if (page->credit <= 0 && refill_from_local(heap, page, size_class)) {
@@ -507,6 +514,7 @@ void *ha_heap_alloc(struct ha_heap *heap, unsigned size_class, size_t requested)
       heap->countdown[size_class] = ha_interval_draw(&heap->random, ha_class_size(size_class), heap->rate);
       void *block = ha_sampled_alloc(size_class, requested, heap->rate);
       if (block != NULL) {
+        keep_limit(heap);
         return block;
       }
       /* Dropped and counted. Serve this one unsampled, also when the next is due at once. */
@@ -522,9 +530,7 @@ void *ha_heap_alloc(struct ha_heap *heap, unsigned size_class, size_t requested)
   check(page);
   page->credit--;
   void *block = ha_page_pop(page);
-  if (ha_limit_is_exceeded() && !heap->is_borrowed) {
-    ha_limit_make_room(heap);
-  }
+  keep_limit(heap);
   return block;
 }
 

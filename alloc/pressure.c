@@ -92,6 +92,10 @@ void ha_pressure_deliver(uint64_t now) {
   ha_store_release(&is_delivering, 0);
 }
 
+void ha_pressure_after_fork_in_child(void) {
+  ha_store_relaxed(&is_delivering, 0);
+}
+
 void ha_pressure_report_with(void (*report_fn)(uint64_t limit, uint64_t quantity)) {
   ha_store_release(&write_report, report_fn);
 }

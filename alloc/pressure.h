@@ -17,6 +17,9 @@ void ha_pressure_note(int level, uint64_t limit, uint64_t quantity);
 /* Calls who is to be told of what was noted. `now`: monotonic nanoseconds. Not with a lock held. */
 void ha_pressure_deliver(uint64_t now);
 
+/* A delivery that was under way at the fork is nobody's in the child. */
+void ha_pressure_after_fork_in_child(void);
+
 /* Who writes the report. Once, at start-up. */
 void ha_pressure_report_with(void (*report)(uint64_t limit, uint64_t quantity));
 

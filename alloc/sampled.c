@@ -26,6 +26,9 @@ bool ha_sampled_page_prepare(struct ha_page *page) {
 }
 
 uint32_t ha_sampled_page_extend(struct ha_page *page, uint32_t count) {
+  if (page->cut == page->capacity) {
+    return 0;
+  }
   struct ha_sample **chunk = &page->sample_chunks[page->cut / CHUNK_RECORDS];
   uint32_t room = CHUNK_RECORDS - page->cut % CHUNK_RECORDS;
   if (*chunk == NULL) {

@@ -7,7 +7,9 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "base/atomic.h"
 #include "base/log.h"
+#include "base/text.h"
 
 #define DEFAULT_PROFILE_RATE (512 * 1024) /* Go's runtime.MemProfileRate */
 #define DEFAULT_STACK_DEPTH 128           /* Go's since 1.23 */
@@ -91,6 +93,31 @@ static bool read_background(struct ha_config *config, const char *value) {
   return true;
 }
 
+/* "a,b,c", or nothing at all. */
+static bool are_label_keys(const char *value) {
+  for (const char *key = value; *value != '\0'; key++) {
+    size_t size = ha_text_name(key);
+    key += size;
+    if (size == 0 || size > HA_LABEL_KEY_MAX || (*key != ',' && *key != '\0')) {
+      return false;
+    }
+    if (*key == '\0') {
+      break;
+    }
+  }
+  return true;
+}
+
+static bool read_label_keys(struct ha_config *config, const char *value) {
+  size_t length = strlen(value);
+  if (length >= sizeof config->label_keys || !are_label_keys(value)) {
+    return false;
+  }
+  memcpy(config->label_keys, value, length + 1);
+  config->has_label_keys = true;
+  return true;
+}
+
 static const struct variable variables[] = {
     {"MEMLIMIT", read_memlimit, HA_LIMIT_TEXT_ACCEPTED},
     {"BACKGROUND", read_background, "auto, 0 or 1"},
@@ -98,6 +125,7 @@ static const struct variable variables[] = {
     {"MEMPROFILE", read_path, "a path shorter than 4096 bytes"},
     {"MEMSTATS", read_memstats, "0 or 1"},
     {"STACKDEPTH", read_depth, "an integer from 1 to 1024"},
+    {"LABEL_KEYS", read_label_keys, "names of letters, digits and _ with commas between, at most 1023 bytes"},
     {"UNWIND", read_unwind, "auto, dwarf, fp or libgcc"},
 };
 
@@ -138,6 +166,10 @@ void ha_config_parse(struct ha_config *config, char *const *environment) {
 extern void *__libc_stack_end;
 
 void ha_config_load(void) {
+  static bool is_loaded; /* atomic */
+  if (ha_exchange_acq_rel(&is_loaded, true)) {
+    return;
+  }
   if (getauxval(AT_SECURE) != 0 || __libc_stack_end == NULL) {
     return;
   }

@@ -19,22 +19,27 @@ enum ha_unwind_mode { HA_UNWIND_AUTO, HA_UNWIND_DWARF, HA_UNWIND_FP, HA_UNWIND_L
 enum ha_background { HA_BACKGROUND_AUTO, HA_BACKGROUND_OFF, HA_BACKGROUND_ON };
 
 #define HA_STACK_DEPTH_MAX 1024
+#define HA_LABEL_KEY_MAX 64    /* bytes of a label's key */
+#define HA_LABEL_KEYS_MAX 1024 /* bytes of the list of keys */
 
 struct ha_config {
-  int64_t profile_rate;             /* HALLOC_MEMPROFILERATE: mean bytes between samples; 1 all, 0 none */
-  int64_t stack_depth;              /* HALLOC_STACKDEPTH: frames kept per sample */
-  int64_t memstats;                 /* HALLOC_MEMSTATS: 1 prints the statistics at exit */
-  enum ha_unwind_mode unwind;       /* HALLOC_UNWIND */
-  enum ha_background background;    /* HALLOC_BACKGROUND: the release thread */
-  struct ha_limit_setting memlimit; /* HALLOC_MEMLIMIT; all zero is off */
-  char profile_path[PATH_MAX];      /* HALLOC_MEMPROFILE; empty when unset. A copy: programs overwrite their
+  int64_t profile_rate;               /* HALLOC_MEMPROFILERATE: mean bytes between samples; 1 all, 0 none */
+  int64_t stack_depth;                /* HALLOC_STACKDEPTH: frames kept per sample */
+  int64_t memstats;                   /* HALLOC_MEMSTATS: 1 prints the statistics at exit */
+  enum ha_unwind_mode unwind;         /* HALLOC_UNWIND */
+  enum ha_background background;      /* HALLOC_BACKGROUND: the release thread */
+  struct ha_limit_setting memlimit;   /* HALLOC_MEMLIMIT; all zero is off */
+  bool has_label_keys;                /* HALLOC_LABEL_KEYS is set: only the keys in it become labels */
+  char label_keys[HA_LABEL_KEYS_MAX]; /* names with commas between; may be empty */
+  char profile_path[PATH_MAX];        /* HALLOC_MEMPROFILE; empty when unset. A copy: programs overwrite their
                                   environment */
 };
 
 /* The process's configuration: defaults until ha_config_load has run. */
 extern struct ha_config ha_config;
 
-/* Reads the initial environment. Call once, before any thread exists. Does not allocate. */
+/* Reads the initial environment; all calls but the first do nothing. The first comes before any thread exists. Does not
+ * allocate. */
 void ha_config_load(void);
 
 /* As ha_config_load for a given NULL-terminated list of NAME=value strings; for tests. */

@@ -35,6 +35,16 @@ static const char drop_frames[] =
     "|(std::(__1::)?(__new_allocator|allocator|allocator_traits)|__gnu_cxx::(new_allocator|__alloc_traits))"
     "(<.*>)?::(allocate|deallocate)";
 
+/* Of a sample: 16 texts and the block size. */
+#define ROW_LABELS_MAX 17
+
+/* The number of a text of a label. Sets share no texts, but rows share sets. */
+struct known_text {
+  const char *text;
+  uint32_t number;
+};
+#define KNOWN_TEXTS 4096
+
 struct encoder {
   ProtobufCBuffer sink; /* first: protobuf-c hands it back to us */
   const struct ha_profile *profile;
@@ -47,8 +57,9 @@ struct encoder {
   uint32_t function_count;
   uint64_t *ids; /* locations of the row at hand */
   uint32_t ids_capacity;
-  uint32_t bytes_text; /* the string "bytes" */
-  int error;           /* 0 or the first failure */
+  uint32_t bytes_text;            /* the string "bytes" */
+  struct known_text *known_texts; /* KNOWN_TEXTS of them, by address */
+  int error;                      /* 0 or the first failure */
 };
 
 static void append_to_gzip(ProtobufCBuffer *sink, size_t size, const uint8_t *data) {
@@ -118,6 +129,38 @@ static int find_locations(struct encoder *encoder, const struct ha_row *row) {
   return 0;
 }
 
+/* As text_number, for a text that stays where it is: most are looked up only once. */
+static uint32_t lasting_text_number(struct encoder *encoder, const char *text) {
+  struct known_text *known =
+      &encoder->known_texts[((uintptr_t)text * UINT64_C(0x9e3779b97f4a7c15) >> 32) % KNOWN_TEXTS];
+  if (known->text != text) {
+    *known = (struct known_text){text, text_number(encoder, text)};
+  }
+  return known->number;
+}
+
+/* The block size as a number, the labels as texts. How many. */
+static size_t fill_labels(struct encoder *encoder, const struct ha_row *row,
+                          Perftools__Profiles__Label *labels) {
+  static const Perftools__Profiles__Label empty = PERFTOOLS__PROFILES__LABEL__INIT;
+  size_t count = 0;
+  if (row->block_size != 0) {
+    labels[count] = empty;
+    labels[count].key = encoder->bytes_text;
+    labels[count].num = (int64_t)row->block_size;
+    labels[count++].num_unit = encoder->bytes_text;
+  }
+  const char *key, *value;
+  for (uint32_t i = 0; count < ROW_LABELS_MAX && row->label_set != 0 && encoder->profile->label != NULL &&
+                       encoder->profile->label(row->label_set, i, &key, &value);
+       i++) {
+    labels[count] = empty;
+    labels[count].key = lasting_text_number(encoder, key);
+    labels[count++].str = lasting_text_number(encoder, value);
+  }
+  return count;
+}
+
 static void put_row(const struct ha_row *row, void *arg) {
   struct encoder *encoder = arg;
   uint32_t value_count = encoder->profile->type_count;
@@ -132,17 +175,18 @@ static void put_row(const struct ha_row *row, void *arg) {
   for (uint32_t i = 0; i < value_count; i++) {
     values[i] = row->values[i];
   }
-  Perftools__Profiles__Label size_label = PERFTOOLS__PROFILES__LABEL__INIT, *labels[] = {&size_label};
-  size_label.key = encoder->bytes_text;
-  size_label.num = (int64_t)row->block_size;
-  size_label.num_unit = encoder->bytes_text;
+  Perftools__Profiles__Label labels[ROW_LABELS_MAX], *label_pointers[ROW_LABELS_MAX];
+  size_t label_count = fill_labels(encoder, row, labels);
+  for (size_t i = 0; i < label_count; i++) {
+    label_pointers[i] = &labels[i];
+  }
   Perftools__Profiles__Sample sample = PERFTOOLS__PROFILES__SAMPLE__INIT, *samples[] = {&sample};
   sample.n_location_id = row->frame_count;
   sample.location_id = encoder->ids;
   sample.n_value = value_count;
   sample.value = values;
-  sample.n_label = row->block_size != 0 ? HA_ARRAY_LEN(labels) : 0;
-  sample.label = labels;
+  sample.n_label = label_count;
+  sample.label = label_pointers;
   Perftools__Profiles__Profile piece = PERFTOOLS__PROFILES__PROFILE__INIT;
   piece.n_sample = HA_ARRAY_LEN(samples);
   piece.sample = samples;
@@ -265,6 +309,10 @@ int ha_proto_encode(const struct ha_profile *profile, struct ha_scratch *scratch
   ha_frames_init(&encoder.frames, scratch);
   encoder.error = ha_strings_init(&encoder.strings, scratch);
   encoder.bytes_text = text_number(&encoder, "bytes");
+  encoder.known_texts = ha_scratch_zalloc(scratch, KNOWN_TEXTS, sizeof(*encoder.known_texts));
+  if (encoder.known_texts == NULL) {
+    return -ENOMEM;
+  }
   put_sample_types(&encoder);
   profile->visit(put_row, &encoder);
   put_code(&encoder);

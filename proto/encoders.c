@@ -6,6 +6,7 @@
 
 #include "base/compiler.h"
 #include "proto/builder.h"
+#include "proto/sites.h"
 #include "proto/text.h"
 
 HA_EXPORT const struct ha_encoders ha_encoders = {
@@ -15,4 +16,5 @@ HA_EXPORT const struct ha_encoders ha_encoders = {
     .scratch_destroy = ha_scratch_destroy,
     .proto = ha_proto_encode,
     .text = ha_text_encode,
+    .sites = ha_sites_encode,
 };

@@ -12,7 +12,7 @@
 #include "sampler/rows.h"
 
 /* Raised when the table or what it passes changes: both libraries must be of one version. */
-#define HA_ENCODERS_VERSION 1
+#define HA_ENCODERS_VERSION 3
 
 typedef int ha_encode_fn(const struct ha_profile *profile, struct ha_scratch *scratch,
                          struct ha_blob *ret_blob);
@@ -24,6 +24,7 @@ struct ha_encoders {
   void (*scratch_destroy)(struct ha_scratch *scratch);
   ha_encode_fn *proto; /* gzip-compressed profile.proto */
   ha_encode_fn *text;  /* the debug=1 form */
+  ha_encode_fn *sites; /* the largest live sites, as a part of a line; no NUL */
 };
 
 extern const struct ha_encoders ha_encoders;

@@ -28,10 +28,12 @@ enum value { ALLOC_OBJECTS, ALLOC_SPACE, INUSE_OBJECTS, INUSE_SPACE, VALUE_COUNT
 struct kept_row {
   const uintptr_t *frames;
   uint32_t frame_count;
+  uint32_t label_set;
   int64_t values[VALUE_COUNT];
 };
 
 struct writer {
+  const struct ha_profile *profile;
   struct ha_buffer text;
   struct ha_frames frames;
   struct ha_mappings mappings;
@@ -78,7 +80,8 @@ static int keep_frames(struct writer *writer, const struct ha_row *row) {
 
 static void keep_row(const struct ha_row *row, void *arg) {
   struct writer *writer = arg;
-  struct kept_row kept = {.frames = row->frames, .frame_count = row->frame_count};
+  struct kept_row kept = {
+      .frames = row->frames, .frame_count = row->frame_count, .label_set = row->label_set};
   take_pair(&kept, row, ALLOC_OBJECTS, ALLOC_SPACE);
   take_pair(&kept, row, INUSE_OBJECTS, INUSE_SPACE);
   if (writer->error != 0 || (kept.values[ALLOC_OBJECTS] == 0 && kept.values[INUSE_OBJECTS] == 0)) {
@@ -169,6 +172,36 @@ static void put_comment(struct writer *writer, const struct ha_frame *frame) {
   put_text(writer, "\n");
 }
 
+/* As Go's %q does it for printable text. */
+static void put_quoted(struct writer *writer, const char *text) {
+  put_text(writer, "\"");
+  while (*text != '\0') {
+    size_t plain = strcspn(text, "\"\\");
+    ha_buffer_append(&writer->text, text, plain);
+    text += plain;
+    if (*text != '\0') {
+      put_text(writer, *text == '"' ? "\\\"" : "\\\\");
+      text++;
+    }
+  }
+  put_text(writer, "\"");
+}
+
+/* "# labels: {"key":"value", "key":"value"}", as Go's text form of its goroutine profile has it. */
+static void put_labels(struct writer *writer, uint32_t label_set) {
+  const char *key, *value;
+  uint32_t count = 0;
+  while (label_set != 0 && writer->profile->label != NULL &&
+         writer->profile->label(label_set, count, &key, &value)) {
+    put_text(writer, count == 0 ? "# labels: {" : ", ");
+    put_quoted(writer, key);
+    put_text(writer, ":");
+    put_quoted(writer, value);
+    count++;
+  }
+  put_text(writer, count != 0 ? "}\n" : "");
+}
+
 static void put_row(struct writer *writer, const struct kept_row *row) {
   put_values(writer, row->values);
   for (uint32_t i = 0; i < row->frame_count; i++) {
@@ -179,6 +212,7 @@ static void put_row(struct writer *writer, const struct kept_row *row) {
   if (writer->text.size > COMMENTS_MAX) {
     return;
   }
+  put_labels(writer, row->label_set);
   for (uint32_t i = 0; i < row->frame_count; i++) {
     put_comment(writer, ha_frames_find(&writer->frames, ha_frame_pc(row->frames[i])));
   }
@@ -204,7 +238,7 @@ int ha_text_encode(const struct ha_profile *profile, struct ha_scratch *scratch,
   if (profile->type_count != VALUE_COUNT) {
     return -ENOTSUP;
   }
-  struct writer writer = {0};
+  struct writer writer = {.profile = profile};
   ha_buffer_init(&writer.text, scratch);
   ha_frames_init(&writer.frames, scratch);
   profile->visit(keep_row, &writer);

@@ -6,6 +6,7 @@
 #include "sampler/heap_profile.h"
 
 #include "base/atomic.h"
+#include "labels/set.h"
 #include "sampler/interval.h"
 #include "sampler/table.h"
 
@@ -86,6 +87,7 @@ void ha_heap_profile(struct ha_profile *profile, const char *name) {
       .default_type = allocs ? "alloc_space" : NULL,
       .period_type = {"space", "bytes"},
       .period = ha_rate(),
+      .label = ha_label_set_item,
       .visit = visit,
   };
 }

@@ -10,6 +10,7 @@
 #ifndef HA_SAMPLER_ROWS_H
 #define HA_SAMPLER_ROWS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Go's heap profile has four values, and consumers fix that number (at most four are ever written). */
@@ -60,6 +61,9 @@ struct ha_profile {
   int64_t duration_nanos; /* 0 for a snapshot */
   const char *comments[HA_COMMENTS_MAX];
   uint32_t comment_count;
+  /* One label of a label set, in the order of the keys; false beyond the last. The texts live as long as the process. NULL:
+   * rows have no labels. */
+  bool (*label)(uint32_t label_set, uint32_t index, const char **ret_key, const char **ret_value);
   const char *text_trailer; /* lines that the text form appends (statistics), or NULL */
   void (*visit)(ha_row_fn *fn, void *arg);
 };

@@ -7,6 +7,7 @@
 
 #include "base/atomic.h"
 #include "base/region.h"
+#include "labels/set.h"
 #include "sampler/chains.h"
 #include "sampler/rows.h"
 
@@ -20,7 +21,7 @@ void *ha_table_memory(size_t size) {
 }
 
 uint64_t ha_table_bytes(void) {
-  return ha_region_used(&region);
+  return ha_region_used(&region) + ha_label_counts().bytes;
 }
 
 static uint32_t hash_key(const struct ha_stack *stack, uint32_t size_class, uint32_t label_set) {

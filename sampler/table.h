@@ -53,6 +53,7 @@ void ha_table_visit(void (*visit)(struct ha_entry *entry, void *arg), void *arg)
 /* Zeroed memory from the region of the sampler's tables, or NULL. */
 void *ha_table_memory(size_t size);
 
+/* Of stacks, entries and label sets. */
 uint64_t ha_table_bytes(void);
 
 #endif

@@ -5,8 +5,10 @@
  * Runs once, at exit (as a destructor, after the program's own handlers) or at quick_exit. The profile is written to a
  * new file beside its place and renamed, so a reader never sees half of one, links planted at the name are not
  * followed, and the file is the owner's only. A forked child writes only if the name holds %p: it must not replace
- * the profile of the process that was asked for one.
+ * the profile of the process that was asked for one. The report of an exceeded limit leaves its profile the same way.
  */
+#include "serve/exit.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,16 +17,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "alloc/pressure.h"
 #include "alloc/stats.h"
 #include "alloc/thread.h"
 #include "base/atomic.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "base/os.h"
 #include "base/plugin.h"
 #include "sampler/unwind.h"
+#include "serve/limit_report.h"
 #include "serve/memstats_text.h"
 #include "serve/pprof_library.h"
 #include "serve/profiles.h"
+
+/* Not on the stack, which may be a small one where a limit is reported. */
+struct names {
+  char path[PATH_MAX];
+  char temporary[PATH_MAX];
+};
 
 static int has_run;     /* atomic */
 static pid_t first_pid; /* the process that was started, not forked */
@@ -35,8 +46,8 @@ static pid_t first_pid; /* the process that was started, not forked */
 static int kept_stderr = -1;
 static struct stat kept_stat;
 
-/* The configured path with %p replaced by the process id. False if it does not fit. */
-static bool expand(const char *pattern, char *out, size_t size) {
+/* The configured path with %p replaced by the process id, and a suffix. False if it does not fit. */
+static bool expand(const char *pattern, const char *suffix, char *out, size_t size) {
   size_t length = 0;
   for (; *pattern != '\0'; pattern++) {
     size_t room = length < size ? size - length : 0;
@@ -47,6 +58,8 @@ static bool expand(const char *pattern, char *out, size_t size) {
       length += ha_format(out + (room > 0 ? length : 0), room, "%c", *pattern);
     }
   }
+  size_t room = length < size ? size - length : 0;
+  length += ha_format(out + (room > 0 ? length : 0), room, "%s", suffix);
   return length < size;
 }
 
@@ -65,8 +78,9 @@ static int write_new_file(const char *path) {
   return error;
 }
 
-/* A file that has no name yet, in the directory of path: a process killed while it writes leaves nothing behind. */
-static int open_nameless(const char *path) {
+/* A file that has no name yet, in the directory of path: a process killed while it writes leaves nothing behind.
+ * Not inlined: its stack must be free again when the profile is encoded. */
+HA_NOINLINE static int open_nameless(const char *path) {
   char directory[PATH_MAX];
   const char *slash = strrchr(path, '/');
   size_t length = slash != NULL ? (size_t)(slash - path) + 1 : 0;
@@ -94,28 +108,35 @@ static int write_temporary(const char *path) {
   return error == -ENOENT || error == -EXDEV ? write_new_file(path) : error;
 }
 
-static void write_profile(void) {
+/* The profile under its name. 0 or -errno. */
+static int write_profile(const char *pattern, const char *suffix, struct names *names) {
+  if (!expand(pattern, suffix, names->path, sizeof names->path) ||
+      ha_format(names->temporary, sizeof names->temporary, "%s.%d.tmp", names->path, (int)getpid()) >=
+          sizeof names->temporary) {
+    return -ENAMETOOLONG;
+  }
+  unlink(names->temporary); /* left by an earlier process of the same id */
+  int error = write_temporary(names->temporary);
+  if (error == 0 && rename(names->temporary, names->path) != 0) {
+    error = -errno;
+    unlink(names->temporary);
+  }
+  return error;
+}
+
+void ha_exit_write_profile(const char *suffix) {
   const char *pattern = ha_config.profile_path;
   if (pattern[0] == '\0' || (getpid() != first_pid && strstr(pattern, "%p") == NULL)) {
     return;
   }
-  char path[PATH_MAX];
-  char temporary[PATH_MAX];
-  int error = 0;
-  if (!expand(pattern, path, sizeof path) ||
-      ha_format(temporary, sizeof temporary, "%s.%d.tmp", path, (int)getpid()) >= sizeof temporary) {
-    error = -ENAMETOOLONG;
-  }
-  if (error == 0) {
-    unlink(temporary); /* left by an earlier process of the same id */
-    error = write_temporary(temporary);
-  }
-  if (error == 0 && rename(temporary, path) != 0) {
-    error = -errno;
-    unlink(temporary);
+  struct names *names = ha_os_map(sizeof *names);
+  int error = names != NULL ? write_profile(pattern, suffix, names) : -ENOMEM;
+  if (names != NULL) {
+    ha_os_unmap(names, sizeof *names);
   }
   if (error != 0) {
-    ha_log("HALLOC_MEMPROFILE=%s: the profile could not be written: %s", pattern, strerrordesc_np(-error));
+    ha_log("HALLOC_MEMPROFILE=%s: the profile%s%s could not be written: %s", pattern,
+           suffix[0] != '\0' ? " " : "", suffix, strerrordesc_np(-error));
   }
 }
 
@@ -155,7 +176,7 @@ static void at_exit(void) {
   if (ha_config.memstats != 0) {
     print_memstats();
   }
-  write_profile();
+  ha_exit_write_profile("");
   errno = saved;
 }
 
@@ -167,10 +188,12 @@ __attribute__((constructor)) static void register_quick_exit(void) {
   ha_initialize();
   ha_plugin_prepare();
   ha_unwind_prepare();
-  if (ha_config.profile_path[0] != '\0') {
-    ha_pprof_library(); /* now, while it can be found: at exit the program may be anywhere */
+  if (ha_config.profile_path[0] != '\0' || ha_config.memlimit.kind != HA_LIMIT_OFF) {
+    /* Now, while it can be found: at exit the program may be anywhere, and the limit is met inside malloc. */
+    ha_pprof_library();
   }
   first_pid = getpid();
+  ha_pressure_report_with(ha_limit_report);
   if (ha_config.memstats != 0) {
     keep_stderr();
   }

@@ -16,11 +16,12 @@ extern const struct ha_encoders ha_encoders __attribute__((weak));
 static const struct ha_encoders *loaded; /* atomic */
 static int has_complained;               /* atomic */
 
+const struct ha_encoders *ha_pprof_library_if_loaded(void) {
+  return &ha_encoders != NULL ? &ha_encoders : ha_load_acquire(&loaded);
+}
+
 const struct ha_encoders *ha_pprof_library(void) {
-  if (&ha_encoders != NULL) {
-    return &ha_encoders;
-  }
-  const struct ha_encoders *encoders = ha_load_acquire(&loaded);
+  const struct ha_encoders *encoders = ha_pprof_library_if_loaded();
   if (encoders != NULL) {
     return encoders;
   }

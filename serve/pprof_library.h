@@ -12,4 +12,7 @@
  * from inside malloc. */
 const struct ha_encoders *ha_pprof_library(void);
 
+/* The encoders if they are there already, else NULL. Loads nothing, so also from inside malloc. */
+const struct ha_encoders *ha_pprof_library_if_loaded(void);
+
 #endif

@@ -16,6 +16,7 @@
 #include "alloc/stats.h"
 #include "base/lock.h"
 #include "base/log.h"
+#include "labels/set.h"
 #include "sampler/heap_profile.h"
 #include "sampler/interval.h"
 #include "sampler/sample.h"
@@ -25,7 +26,7 @@
 #include "serve/pprof_library.h"
 
 #define COMMENT_MAX 256
-#define COMMENT_LINES 4
+#define COMMENT_LINES 5
 #define TEXT_DEBUG_MAX 2
 #define NANOS_PER_SECOND 1000000000
 
@@ -57,6 +58,12 @@ static void describe(struct document *document, const struct hp_memstats *stats)
   ha_format(next_comment(document), COMMENT_MAX, "halloc: lost dropped=%lu overflow=%lu truncated=%lu",
             ha_samples_dropped(HA_DROP_REENTRANT) + ha_samples_dropped(HA_DROP_NO_MEMORY),
             totals.overflow_samples, ha_unwind_truncated());
+  struct ha_label_counts labels = ha_label_counts();
+  if (labels.sets != 0 || labels.refused != 0) {
+    ha_format(next_comment(document), COMMENT_MAX,
+              "halloc: labels sets=%lu bytes=%lu overflowed=%lu refused=%lu", labels.sets, labels.bytes,
+              labels.overflowed, labels.refused);
+  }
 }
 
 static int64_t now_nanos(void) {

@@ -13,8 +13,18 @@ failed=0
 cat >"$work/use.c" <<'END'
 #include <halloc.h>
 #include <halloc.h>
+static void work(void) {}
+static void work_on(void *arg) { (void)arg; }
 int use(void);
 int use(void) {
+  hp_labels_t labels = hp_labels("key", "value", "other", "value"), before = hp_current_labels();
+  hp_do(labels, work);
+  hp_do_arg(labels, work_on, &before);
+  HP_SCOPE(hp_labels("key", "inner")) {
+    HP_SCOPE(labels) { work(); }
+  }
+  hp_set_labels(hp_add_labels(before));
+  if (hp_label("key") != 0) return 1;
   struct hp_memstats stats = hp_memstats();
   return (int)stats.HeapAlloc + hp_write_heap_profile(1) + hp_write_profile("heap", 1, 0) +
          (int)hp_set_mem_profile_rate(-1) +
@@ -22,6 +32,14 @@ int use(void) {
 }
 END
 cp "$work/use.c" "$work/use.cc"
+cat >>"$work/use.cc" <<'END'
+int use_cpp();
+int use_cpp() {
+  hp::scope scope(hp_labels("key", "value"));
+  hp_do(hp_current_labels(), [] {});
+  return hp_do(hp_labels("key", "value"), [] { return 1; });
+}
+END
 
 # check COMPILER LANGUAGE STANDARD FILE
 check() {

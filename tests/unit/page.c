@@ -10,7 +10,9 @@
 #include "alloc/heap.h"
 #include "alloc/page.h"
 #include "alloc/remote.h"
+#include "alloc/sampled.h"
 #include "alloc/size_class.h"
+#include "base/meta.h"
 #include "tests/test.h"
 
 #define CLASS_64 3u
@@ -125,6 +127,22 @@ TEST(a_page_whose_lists_do_not_add_up_is_caught) {
   char text[512];
   CHECK(test_capture(check_broken, page, text, sizeof text) != 0, "nothing was noticed");
   CHECK(strstr(text, "is broken: carved 64 pending 63 credit 0 held 64\n") != NULL, "it said: %s", text);
+}
+
+TEST(a_page_of_samples_has_records_for_its_blocks_and_no_more) {
+  struct ha_page *page = new_page(CLASS_64);
+  CHECK(ha_sampled_page_prepare(page), "no memory");
+  uint32_t count = 0;
+  while (ha_page_refill(page)) {
+    count += page->held;
+    page->held = 0;
+    page->free = NULL;
+  }
+  CHECK_EQ(count, page->capacity);
+  uint64_t bytes = ha_meta_bytes(HA_META_PROFILE);
+  CHECK(!ha_page_refill(page), "more blocks than there are");
+  CHECK_EQ(ha_sampled_page_extend(page, 1), 0u);
+  CHECK_EQ(ha_meta_bytes(HA_META_PROFILE), bytes);
 }
 
 TEST(lists_keep_order_and_lose_no_one) {

@@ -14,6 +14,7 @@
 
 #include "base/compiler.h"
 #include "proto/builder.h"
+#include "proto/sites.h"
 #include "proto/text.h"
 
 #define STACKS 100000
@@ -133,6 +134,7 @@ int main(void) {
   fill_stacks();
   int failures = try_encoder("protobuf", ha_proto_encode);
   failures += try_encoder("text", ha_text_encode);
+  failures += try_encoder("sites", ha_sites_encode);
   failures += try_encoder("protobuf again", ha_proto_encode);
   return failures == 0 ? 0 : 1;
 }
