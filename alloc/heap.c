@@ -168,15 +168,18 @@ uint64_t ha_heap_queued_bytes(void) {
 }
 
 bool ha_heap_wake(struct ha_heap *heap, struct ha_page *page) {
+  /* Before the owner can see the page: it may release it at once. */
+  int64_t slices = page->slices;
+  ha_heap_note_queued(slices);
   struct ha_page *first = ha_load_relaxed(&heap->woken);
   do {
     if (first == HA_HEAP_CLOSED) {
+      ha_heap_note_queued(-slices);
       return false;
     }
     page->woken_next = first;
     /* Release: the link; pairs with the exchange in take_woken. */
   } while (!ha_cas_weak_acq_rel(&heap->woken, &first, page));
-  ha_heap_note_queued(page->slices);
   return true;
 }
 
@@ -234,13 +237,12 @@ void ha_heap_page_emptied(struct ha_heap *heap, struct ha_page *page) {
   if (page == heap->current[page->size_class]) {
     return;
   }
-  bool is_sparse = page->floor != 0;
-  raise_floor(page);
-  if (!is_sparse) {
-    release_if_empty(heap, page);
-  } else if (has_spare_pages(heap, page) && !ha_remote_is_queued(page)) {
-    ha_page_list_remove(&heap->lists[page->size_class], page);
+  bool is_spare = page->floor != 0 && has_spare_pages(heap, page) && !ha_remote_is_queued(page);
+  remove_listed(heap, page);
+  if (is_spare) {
     ha_abandoned_add_sparse(page);
+  } else {
+    set_aside(heap, page); /* and the remote frees that are still to come are counted anew */
   }
   ha_release_poke();
 }
@@ -356,8 +358,9 @@ static size_t park_class(struct ha_heap *heap, unsigned size_class, size_t max_p
     struct ha_page *page = list->first;
     was_last = page == last;
     remove_listed(heap, page);
+    ha_page_gather(page, false);
     ha_page_park(page);
-    push_listed(heap, page);
+    set_aside(heap, page);
     done++;
   }
   return done;
@@ -378,10 +381,23 @@ void ha_heap_ask_all_to_trim(void) {
   ha_rate_next_epoch();
 }
 
-/* What was asked of all heaps since this one last looked. */
-static void catch_up(struct ha_heap *heap) {
-  uint32_t asked = ha_load_relaxed(&trim_epoch);
+/* The countdowns by the new rate, from inside an allocation of a class for which no sample is due: it would have been
+ * one object in many by the old rate, and is not made one by the new. */
+static void redraw_inside(struct ha_heap *heap, unsigned size_class) {
   ha_heap_redraw(heap);
+  if (heap->countdown[size_class] != HA_INTERVAL_NEVER) {
+    heap->countdown[size_class]++;
+  }
+}
+
+/* What was asked of all heaps since this one last looked. Countdowns stay as they are unless the rate is another: to draw
+ * anew whenever a slow path is taken would favour objects that are not due. */
+static void catch_up(struct ha_heap *heap, unsigned size_class) {
+  heap->rate_epoch = ha_rate_epoch();
+  if (!heap->is_borrowed && heap->rate != ha_rate()) {
+    redraw_inside(heap, size_class);
+  }
+  uint32_t asked = ha_load_relaxed(&trim_epoch);
   if (heap->trim_epoch != asked) {
     heap->trim_epoch = asked;
     ha_heap_trim(heap);
@@ -488,8 +504,16 @@ HA_INLINE bool refill_from_local(struct ha_heap *heap, struct ha_page *page, uns
   return true;
 }
 
-/* After the last use of what is known of the heap's pages: they may change. A borrowed heap is not the thread's. */
-HA_INLINE void keep_limit(struct ha_heap *heap) {
+/* Whether the next object of the class is to be sampled. */
+static bool is_due(const struct ha_heap *heap, unsigned size_class) {
+  return heap->current[size_class]->credit <= 0 && heap->countdown[size_class] == 0;
+}
+
+/* What may change any page of the heap, before one is chosen. */
+static void attend(struct ha_heap *heap, unsigned size_class) {
+  if (ha_unlikely(heap->rate_epoch != ha_rate_epoch()) && !is_due(heap, size_class)) {
+    catch_up(heap, size_class);
+  }
   if (ha_limit_is_exceeded() && !heap->is_borrowed) {
     ha_limit_make_room(heap);
   }
@@ -504,17 +528,14 @@ void *ha_heap_alloc(struct ha_heap *heap, unsigned size_class, size_t requested)
   if (page->credit < 0) {
     page->credit = 0;
   }
-  if (ha_unlikely(heap->rate_epoch != ha_rate_epoch())) {
-    catch_up(heap);
-    page = heap->current[size_class];
-  }
+  attend(heap, size_class);
+  page = heap->current[size_class];
   /* Not "== 0": the empty page is shared, and another thread may have decremented it since. */
   while (page->credit <= 0) {
     if (heap->countdown[size_class] == 0) {
       heap->countdown[size_class] = ha_interval_draw(&heap->random, ha_class_size(size_class), heap->rate);
       void *block = ha_sampled_alloc(size_class, requested, heap->rate);
       if (block != NULL) {
-        keep_limit(heap);
         return block;
       }
       /* Dropped and counted. Serve this one unsampled, also when the next is due at once. */
@@ -529,9 +550,7 @@ void *ha_heap_alloc(struct ha_heap *heap, unsigned size_class, size_t requested)
   }
   check(page);
   page->credit--;
-  void *block = ha_page_pop(page);
-  keep_limit(heap);
-  return block;
+  return ha_page_pop(page);
 }
 
 /* All pages of a list, full or not, leave the heap; those without blocks in use go back to the arena. */

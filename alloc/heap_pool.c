@@ -5,6 +5,7 @@
  */
 #include "alloc/heap_pool.h"
 
+#include "alloc/descriptor.h"
 #include "base/atomic.h"
 #include "base/lock.h"
 #include "base/meta.h"
@@ -135,7 +136,17 @@ uint64_t ha_heap_thread_count(void) {
   return ha_load_relaxed(&thread_count);
 }
 
+/* A thread that the child does not have may have been changing a page. Its counts stay as they are, but readers must not
+ * wait for the end of the change. */
+static void end_change(const struct ha_page *page, void *arg) {
+  (void)arg;
+  if (page->version % 2 != 0) {
+    ha_page_end_change((struct ha_page *)page);
+  }
+}
+
 void ha_heap_after_fork_in_child(void) {
+  ha_descriptor_visit(end_change, NULL);
   struct ha_heap *heap = ha_heap_of_thread();
   ha_store_relaxed(&thread_count, heap != NULL ? 1 : 0);
   if (heap != NULL) {

@@ -132,7 +132,7 @@ static void refill(struct ha_page *page) {
     page->is_zero = false;
     return;
   }
-  bool has_parked = ha_page_has_parked(page);
+  bool has_parked = ha_page_has_parked(page) && !ha_limit_refuses(HA_PAGE_AHEAD_BYTES);
   page->held = (uint16_t)(has_parked ? ha_page_unpark(page, &page->free) : carve(page, &page->free));
   page->pending += page->held;
   /* Not for pages of samples: they go from thread to thread, and whoever got a block of one cannot look any more. */

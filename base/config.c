@@ -167,7 +167,7 @@ extern void *__libc_stack_end;
 
 void ha_config_load(void) {
   static bool is_loaded; /* atomic */
-  if (ha_exchange_acq_rel(&is_loaded, true)) {
+  if (ha_load_acquire(&is_loaded) || ha_exchange_acq_rel(&is_loaded, true)) {
     return;
   }
   if (getauxval(AT_SECURE) != 0 || __libc_stack_end == NULL) {

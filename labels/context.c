@@ -42,7 +42,7 @@ typedef void arg_fn(void *arg);
 
 static HA_NOINLINE void call_slow(arg_fn *fn, void *arg, uint32_t added) {
   uint32_t before = ha_labels_id;
-  ha_labels_id = ha_label_set_merge(before, added);
+  ha_labels_id = ha_label_set_merge_anew(before, added);
   ha_labels_call(fn, arg, before);
 }
 
@@ -71,11 +71,7 @@ HA_EXPORT hp_labels_t hp_set_labels(hp_labels_t labels) {
 }
 
 HA_EXPORT hp_labels_t hp_add_labels(hp_labels_t labels) {
-  uint32_t merged;
-  if (ha_unlikely(!ha_label_set_merge_known(ha_labels_id, labels.id, &merged))) {
-    merged = ha_label_set_merge(ha_labels_id, labels.id);
-  }
-  return exchange(merged);
+  return exchange(ha_label_set_merge(ha_labels_id, labels.id));
 }
 
 HA_EXPORT hp_labels_t hp_current_labels(void) {

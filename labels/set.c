@@ -294,7 +294,7 @@ struct ha_label_counts ha_label_counts(void) {
 
 /* ---- merging ---- */
 
-static uint32_t merge_anew(uint32_t base, uint32_t added) {
+static uint32_t merge_items(uint32_t base, uint32_t added) {
   struct ha_label lower[HA_LABELS_MAX], upper[HA_LABELS_MAX], merged[HA_LABELS_MAX];
   uint32_t lower_count = items_of(base, lower), upper_count = items_of(added, upper);
   uint32_t room = HA_LABELS_MAX - upper_count; /* for labels of the base: the added ones come first */
@@ -316,15 +316,15 @@ static uint32_t merge_anew(uint32_t base, uint32_t added) {
   return intern_or_other(merged, count, is_new);
 }
 
-uint32_t ha_label_set_merge(uint32_t base, uint32_t added) {
-  if (base == HA_LABEL_SET_EMPTY || base == added) {
+uint32_t ha_label_set_merge_anew(uint32_t base, uint32_t added) {
+  if (base == added) {
     return added;
   }
   if (added == HA_LABEL_SET_EMPTY) {
     return base;
   }
   if ((base | added) >> HA_LABEL_ID_BITS != 0) {
-    return merge_anew(base, added); /* no id of ours */
+    return merge_items(base, added); /* no id of ours */
   }
   uint64_t pair = (uint64_t)base << HA_LABEL_ID_BITS | added;
   uint64_t *slot = ha_label_merge_slot(pair);
@@ -333,7 +333,7 @@ uint32_t ha_label_set_merge(uint32_t base, uint32_t added) {
   if (known >> HA_LABEL_ID_BITS == pair) {
     return (uint32_t)(known & HA_LABEL_SET_OTHER);
   }
-  uint32_t merged = merge_anew(base, added);
+  uint32_t merged = merge_items(base, added);
   uint64_t *target = ha_load_relaxed(slot) == 0 ? slot : second;
   ha_store_release(target, pair << HA_LABEL_ID_BITS | merged);
   return merged;

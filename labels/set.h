@@ -8,7 +8,7 @@
  * if even that is used up it is the set {halloc_labels="[other]"}. Nothing is ever removed.
  *
  * Lock-free, and never calls malloc. A set costs 24 bytes and its text. Interning one that is known takes
- * about 100 ns for two labels; merging two that were merged before takes two loads.
+ * about 60 ns for two labels; a merge that was done before takes one load.
  */
 #ifndef HA_LABELS_SET_H
 #define HA_LABELS_SET_H
@@ -68,8 +68,15 @@ HA_INLINE bool ha_label_set_merge_known(uint32_t base, uint32_t added, uint32_t 
   return base == HA_LABEL_SET_EMPTY || known >> HA_LABEL_ID_BITS == pair;
 }
 
+/* For a merge that is not at hand. */
+uint32_t ha_label_set_merge_anew(uint32_t base, uint32_t added);
+
 /* The set with all labels of both, those of `added` where both have a key. */
-uint32_t ha_label_set_merge(uint32_t base, uint32_t added);
+HA_INLINE uint32_t ha_label_set_merge(uint32_t base, uint32_t added) {
+  uint32_t merged;
+  bool is_known = ha_label_set_merge_known(base, added, &merged);
+  return ha_likely(is_known) ? merged : ha_label_set_merge_anew(base, added);
+}
 
 /* One label of a set, in the order of the keys; false beyond the last, and for what is no id. The texts live
  * as long as the process. */

@@ -3,8 +3,8 @@
  * A profile as its source hands it to an encoder: a description and a stream of rows.
  *
  * This is the only thing the encoders (proto/) know about where numbers come from. A row is one (stack, block
- * size, label set) with its values; rows are visited one at a time and the pointers in a row stay valid until the
- * process ends, so an encoder may keep them. Visiting takes no lock and never waits: other threads go on
+ * size, label set) with its values; rows are visited one at a time and the pointers in a row stay valid until
+ * the process ends, so an encoder may keep them. Visiting takes no lock and never waits: other threads go on
  * allocating meanwhile, and each row is internally consistent (in use never exceeds allocated).
  */
 #ifndef HA_SAMPLER_ROWS_H
@@ -61,8 +61,8 @@ struct ha_profile {
   int64_t duration_nanos; /* 0 for a snapshot */
   const char *comments[HA_COMMENTS_MAX];
   uint32_t comment_count;
-  /* One label of a label set, in the order of the keys; false beyond the last. The texts live as long as the process. NULL:
-   * rows have no labels. */
+  /* One label of a label set, in the order of the keys; false beyond the last. The texts live as long as the
+   * process. NULL: rows have no labels. */
   bool (*label)(uint32_t label_set, uint32_t index, const char **ret_key, const char **ret_value);
   const char *text_trailer; /* lines that the text form appends (statistics), or NULL */
   void (*visit)(ha_row_fn *fn, void *arg);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: a thread that goes on under labels that are not its own any more (after an error path, a
- * cancelled call, a request served by a pool), labels that a new thread loses, a label function that allocates.
+ * What could break a user here: a thread that goes on under labels that are not its own any more (after an
+ * error path, a cancelled call, a request served by a pool), labels that a new thread loses, a label function
+ * that allocates.
  *
- * Not restored, and documented so: what longjmp leaves. How many bytes each label is given is tested by labels.py.
+ * Not restored, and documented so: what longjmp leaves. How many bytes each label is given is tested by
+ * labels.py.
  */
 #include "tests/api/labels.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * halloc's functions as weak references, so that one program can be linked with the library, or without it and run
- * under LD_PRELOAD.
+ * halloc's functions as weak references, so that one program can be linked with the library, or without it
+ * and run under LD_PRELOAD.
  */
 #ifndef TESTS_API_LABELS_H
 #define TESTS_API_LABELS_H

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * 40 labelled kinds of requests on 8 threads, which keeps count of what each kind allocated and still holds; for labels.py.
+ * 40 labelled kinds of requests on 8 threads, which keeps count of what each kind allocated and still holds;
+ * for labels.py.
  *
- *   labels_kinds load PROFILE REQUESTS       every request allocates some blocks and frees blocks of other kinds
- *   labels_kinds switches PROFILE SWITCHES   10^7 times and more from one set to another, with few allocations between
+ * labels_kinds load PROFILE REQUESTS       every request allocates some blocks and frees blocks of other
+ * kinds labels_kinds switches PROFILE SWITCHES   10^7 times and more from one set to another, with few
+ * allocations between
  *
- * Writes a heap profile and prints a line for each kind:
- *   KIND alloc_objects alloc_space inuse_objects inuse_space, then the expected number of samples and the variance of the
- *   estimates, in the same order
+ * Writes a heap profile and prints a line for each kind: KIND alloc_objects alloc_space inuse_objects
+ * inuse_space, then the expected number of samples and the variance of the estimates, in the same order
  */
 #include "tests/api/labels.h"
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: labels that mix (two sets under one id, a merge that loses or swaps a value), a key that
- * Pyroscope, Parca or Prometheus refuse, text that makes a profile unreadable, a private key that is stored, a program whose
- * memory grows with every distinct value.
+ * What could break a user here: labels that mix (two sets under one id, a merge that loses or swaps a value),
+ * a key that Pyroscope, Parca or Prometheus refuse, text that makes a profile unreadable, a private key that
+ * is stored, a program whose memory grows with every distinct value.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 
 #include "base/config.h"
@@ -272,6 +273,42 @@ TEST(eight_threads_get_the_same_ids) {
     CHECK_STRING(text_of(seen[0][number]), expected);
   }
   CHECK_EQ(ha_label_counts().sets, (uint64_t)(2 * SHARED + 1));
+}
+
+/* Side by side at every set, so that they are often at the same one. */
+#define STEPS 30000
+
+static uint32_t in_step[2][STEPS];
+static int step[2]; /* atomic */
+
+static void *intern_in_step(void *arg) {
+  size_t thread = (size_t)arg;
+  char text[32];
+  for (int i = 0; i < STEPS; i++) {
+    snprintf(text, sizeof text, "%d", i);
+    __atomic_store_n(&step[thread], i + 1, __ATOMIC_SEQ_CST);
+    for (int turns = 0; __atomic_load_n(&step[1 - thread], __ATOMIC_SEQ_CST) <= i; turns++) {
+      if (turns > 1000) {
+        sched_yield();
+      }
+    }
+    in_step[thread][i] = SET("number", text);
+  }
+  return NULL;
+}
+
+TEST(two_threads_in_step_get_the_same_ids) {
+  pthread_t threads[2];
+  for (size_t i = 0; i < 2; i++) {
+    CHECK_EQ(pthread_create(&threads[i], NULL, intern_in_step, (void *)i), 0);
+  }
+  for (int i = 0; i < 2; i++) {
+    pthread_join(threads[i], NULL);
+  }
+  for (int i = 0; i < STEPS; i++) {
+    CHECK(in_step[0][i] == in_step[1][i], "set %d has two ids", i);
+  }
+  CHECK_EQ(ha_label_counts().sets, (uint64_t)STEPS);
 }
 
 static void *note_labels(void *arg) {

@@ -81,6 +81,12 @@ static size_t idle(void) {
   return ha_arena_totals().free_resident * HA_OS_PAGE;
 }
 
+/* Lest the compiler takes a look at where a block was for a use after free. */
+static uintptr_t place_of(const void *block) {
+  volatile uintptr_t place = (uintptr_t)block;
+  return place;
+}
+
 static size_t resident_os_pages(uintptr_t start, size_t size) {
   static unsigned char residency[MOST / HA_OS_PAGE];
   size_t count = 0;
@@ -139,7 +145,7 @@ TEST(the_kernel_has_what_was_released) {
   begin();
   struct large block = new_large(&random);
   size_t size = ha_align_down(block.size, HA_OS_PAGE);
-  uintptr_t start = (uintptr_t)block.words;
+  uintptr_t start = place_of(block.words);
   CHECK_EQ(resident_os_pages(start, size), size / HA_OS_PAGE);
   free_large(&block);
   CHECK_EQ(resident_os_pages(start, size), size / HA_OS_PAGE);
@@ -176,7 +182,7 @@ TEST(calloc_of_partly_released_memory_is_zero) {
 TEST(calloc_of_released_memory_leaves_it_with_the_kernel) {
   begin();
   void *first = malloc(MOST);
-  volatile uintptr_t place = (uintptr_t)first; /* lest the compiler takes it for a use after free */
+  uintptr_t place = place_of(first);
   memset(first, 0xee, MOST);
   free(first);
   ha_release_all();
