@@ -65,7 +65,12 @@ static void insert(struct ha_page *span) {
   ha_store_release(&span->kind, HA_PAGE_FREE);
   ha_page_map_set(span->start, 1, span);
   ha_page_map_set(span->start + (span->slices - 1) * HA_SLICE, 1, span);
-  ha_page_list_push_first(&space.bins[bin], span);
+  /* What was used last is used next, and what takes memory comes before what does not. */
+  if (span->resident > 0) {
+    ha_page_list_push_first(&space.bins[bin], span);
+  } else {
+    ha_page_list_push(&space.bins[bin], span);
+  }
   space.bin_resident[bin] += span->resident;
   space.bin_used[bin / BITS] |= (uint64_t)1 << (bin % BITS);
 }

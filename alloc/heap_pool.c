@@ -106,6 +106,32 @@ void ha_heap_return(struct ha_heap *heap) {
   ha_heap_tend_pooled(heap);
 }
 
+/* All that lie in the pool, linked by next_unused. */
+static struct ha_heap *take_all(void) {
+  ha_lock(HA_RANK_HEAPS);
+  struct ha_heap *taken = pool_surplus;
+  pool_surplus = NULL;
+  ha_unlock(HA_RANK_HEAPS);
+  for (int i = 0; i < POOL_SLOTS; i++) {
+    struct ha_heap *heap = ha_load_relaxed(&pool[i]) != NULL ? ha_exchange_acq_rel(&pool[i], NULL) : NULL;
+    if (heap != NULL) {
+      heap->next_unused = taken;
+      taken = heap;
+    }
+  }
+  return taken;
+}
+
+void ha_heap_trim_pooled(void) {
+  struct ha_heap *heap = take_all();
+  while (heap != NULL) {
+    struct ha_heap *next = heap->next_unused;
+    ha_heap_trim(heap);
+    ha_heap_return(heap);
+    heap = next;
+  }
+}
+
 /* Takes this heap if it lies in a slot. */
 static bool take(struct ha_heap *heap) {
   for (int i = 0; i < POOL_SLOTS; i++) {

@@ -20,6 +20,9 @@ struct ha_heap *ha_heap_open(void);
 /* Takes a heap back that ha_heap_close has emptied. */
 void ha_heap_retire(struct ha_heap *heap);
 
+/* Trims the heaps that lie in the pool. */
+void ha_heap_trim_pooled(void);
+
 /* NULL without memory. Does not wait unless a heap must be made. */
 struct ha_heap *ha_heap_borrow(void);
 void ha_heap_return(struct ha_heap *heap);

@@ -81,6 +81,7 @@ static void collect_empty_pages(struct ha_heap *heap, uint64_t now) {
   uint64_t asked = ha_load_relaxed(&asked_at);
   if (now - asked >= FUTILE_NANOS && ha_cas_strong_acq_rel(&asked_at, &asked, now)) {
     ha_heap_ask_all_to_trim();
+    ha_heap_trim_pooled();
     ha_release_in_pages(true, SIZE_MAX);
   }
 }

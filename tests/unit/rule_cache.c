@@ -8,6 +8,7 @@
 #include "sampler/rule_cache.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -96,10 +97,18 @@ TEST(an_empty_cache_knows_nothing) {
   CHECK(peek_all(100) >= 95, "only %zu of 100 are in their first group", peek_all(100));
 }
 
+/* Until the table does not grow on the way, which costs it all rules. */
+static void look_up_until_at_rest(size_t count) {
+  const struct ha_rule_table *table;
+  do {
+    table = ha_rule_table;
+    look_up_all(count);
+  } while (ha_rule_table != table);
+}
+
 static void check_growth(size_t count) {
   choose_addresses(count);
-  look_up_all(count);
-  look_up_all(count); /* those that a growth on the way has cost */
+  look_up_until_at_rest(count);
   uint64_t misses = look_up_all(count);
   size_t peeked = peek_all(count);
   test_note("seed %d: %zu rules in 2^%u slots, %zu in their first group", SEED, count, ha_rule_table->shift,
@@ -120,8 +129,7 @@ TEST(rules_that_outgrow_all_but_the_largest_table_are_kept) {
 /* Those without a slot are found anew each time, and right. */
 TEST(the_largest_table_grows_no_more) {
   choose_addresses(ADDRESSES_MAX);
-  look_up_all(ADDRESSES_MAX);
-  look_up_all(ADDRESSES_MAX);
+  look_up_until_at_rest(ADDRESSES_MAX);
   const struct ha_rule_table *table = ha_rule_table;
   CHECK_EQ(table->shift, (unsigned)LARGEST_SHIFT);
   uint64_t misses = look_up_all(ADDRESSES_MAX);
@@ -133,8 +141,7 @@ TEST(the_largest_table_grows_no_more) {
 TEST(after_a_change_of_code_every_rule_is_found_anew) {
   const size_t count = 4000;
   choose_addresses(count);
-  look_up_all(count);
-  look_up_all(count);
+  look_up_until_at_rest(count);
   for (int i = 0; i < 3; i++) {
     ha_rules_forget();
     CHECK_EQ(peek_all(count), (size_t)0);
@@ -261,5 +268,58 @@ TEST(threads_find_the_right_rules_while_the_table_grows_and_is_emptied) {
   }
   for (int i = 0; i < THREADS; i++) {
     pthread_join(threads[i], NULL);
+  }
+}
+
+/* Pairs of addresses that begin in one group of the largest table. */
+static size_t partners[ADDRESSES_MAX][2];
+static size_t pair_count;
+static size_t turn; /* atomic: which pair both may look up */
+static size_t done; /* atomic: how many lookups of pairs are done */
+
+static void make_pairs(void) {
+  static size_t first[((size_t)1 << LARGEST_SHIFT) / HA_RULE_GROUP]; /* in that group, plus one */
+  choose_addresses(ADDRESSES_MAX);
+  for (size_t i = 0; i < ADDRESSES_MAX; i++) {
+    size_t *known = &first[ha_rule_home(addresses[i], LARGEST_SHIFT) / HA_RULE_GROUP];
+    if (*known != 0 && *known <= ADDRESSES_MAX) {
+      partners[pair_count][0] = *known - 1;
+      partners[pair_count++][1] = i;
+      *known = ADDRESSES_MAX + 1;
+    } else if (*known == 0) {
+      *known = i + 1;
+    }
+  }
+}
+
+static void *look_up_one_of_each_pair(void *arg) {
+  for (size_t pair = 0; pair < pair_count; pair++) {
+    size_t i = partners[pair][(uintptr_t)arg];
+    while (ha_load_acquire(&turn) < pair) {
+      sched_yield();
+    }
+    check_same(addresses[i], ha_rule_lookup(addresses[i]), expected[i]);
+    if (__atomic_add_fetch(&done, 1, __ATOMIC_ACQ_REL) == 2 * (pair + 1)) {
+      ha_store_release(&turn, pair + 1);
+    }
+  }
+  return NULL;
+}
+
+TEST(two_threads_claim_slots_of_one_group_at_once) {
+  pthread_t threads[2];
+  make_pairs();
+  ha_rule_table = calloc(1, sizeof *ha_rule_table + (sizeof(struct ha_rule_slot) << LARGEST_SHIFT));
+  ha_rule_table->shift = LARGEST_SHIFT;
+  for (size_t i = 0; i < 2; i++) {
+    pthread_create(&threads[i], NULL, look_up_one_of_each_pair, (void *)i);
+  }
+  for (int i = 0; i < 2; i++) {
+    pthread_join(threads[i], NULL);
+  }
+  test_note("%zu pairs", pair_count);
+  for (size_t i = 0; i < 2 * pair_count; i++) {
+    size_t k = partners[i / 2][i % 2];
+    check_same(addresses[k], ha_rule_lookup(addresses[k]), expected[k]);
   }
 }
