@@ -130,6 +130,8 @@ void ha_limit_make_room(struct ha_heap *heap) {
     make_room(heap, now);
     if (!ha_background_runs()) {
       ha_background_start_in_malloc();
+    }
+    if (!ha_background_runs()) {
       ha_limit_tick(now);
     }
   }

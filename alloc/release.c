@@ -137,6 +137,9 @@ void ha_release_poke(void) {
   }
   if (ha_limit_is_set() || ha_release_idle_bytes() >= HA_BACKGROUND_IDLE_MIN) {
     ha_background_start_in_malloc();
+    if (ha_background_runs()) {
+      return;
+    }
   }
   uint64_t now = ha_clock_coarse();
   uint64_t due = ha_load_relaxed(&next_poke);

@@ -365,6 +365,38 @@ TEST(no_block_grows_beyond_a_hard_limit) {
   check_growth(1000, 500, ROOM / 8);
 }
 
+/* Blocks of 200 bytes, of which one in a hundred stays: no page is empty, and nearly no memory is in use. */
+static size_t leave_few(size_t count) {
+  size_t left = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (i % 100 == 0) {
+      blocks[left++] = blocks[i];
+    } else {
+      free(blocks[i]);
+    }
+  }
+  return left;
+}
+
+TEST(nothing_is_refused_while_free_memory_lies_inside_pages) {
+  begin();
+  limit_to(ha_limit_quantity() + ROOM, true);
+  leave_few(fill(with_malloc, 200));
+  CHECK(malloc(3000) != NULL, "3000 bytes are refused though %zu were freed", ROOM / 100 * 99);
+  CHECK(malloc(MIB) != NULL, "1 MiB is refused though %zu bytes were freed", ROOM / 100 * 99);
+  check_bound();
+}
+
+/* What was given back inside pages takes memory anew when it is used again. */
+TEST(parked_blocks_are_not_had_beyond_a_hard_limit) {
+  begin();
+  limit_to(ha_limit_quantity() + ROOM, true);
+  leave_few(fill(with_malloc, 200));
+  hp_free_os_memory();
+  CHECK(malloc(ROOM / 2) != NULL, "nothing was given back");
+  fill(with_malloc, 200);
+}
+
 /* ---- Threads ---- */
 
 #define THREADS 4

@@ -93,6 +93,19 @@ TEST(a_level_is_told_at_most_once_a_second_and_then_with_the_latest_numbers) {
   }
 }
 
+/* Times come from clocks of different grain, and threads are late with theirs. */
+TEST(a_time_before_the_last_one_tells_nobody) {
+  struct told told = {0};
+  listen_with(&told);
+  ha_pressure_note(2, 1000, 1300);
+  ha_pressure_deliver(START);
+  ha_pressure_note(2, 1000, 1300);
+  ha_pressure_deliver(START - MILLISECOND);
+  CHECK_EQ(told.calls, 1u);
+  ha_pressure_deliver(START + HA_SECOND);
+  CHECK_EQ(told.calls, 2u);
+}
+
 TEST(one_level_does_not_keep_the_other_waiting) {
   struct told told = {0};
   listen_with(&told);

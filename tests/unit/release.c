@@ -81,6 +81,11 @@ static size_t idle(void) {
   return ha_arena_totals().free_resident * HA_OS_PAGE;
 }
 
+static size_t used_bytes(void) {
+  struct ha_arena_totals totals = ha_arena_totals();
+  return (totals.slices - totals.free_slices) * HA_SLICE;
+}
+
 /* Lest the compiler takes a look at where a block was for a use after free. */
 static uintptr_t place_of(const void *block) {
   volatile uintptr_t place = (uintptr_t)block;
@@ -151,6 +156,60 @@ TEST(the_kernel_has_what_was_released) {
   CHECK_EQ(resident_os_pages(start, size), size / HA_OS_PAGE);
   CHECK(ha_release_all() >= size, "not all was released");
   CHECK_EQ(resident_os_pages(start, size), (size_t)0);
+}
+
+/* The kernel refuses it, and a program that locks a buffer and frees it need not know. */
+TEST(a_locked_os_page_does_not_keep_the_rest) {
+  begin();
+  char *large = malloc(20 * MIB);
+  char *between = malloc(MIB);
+  char *other = malloc(10 * MIB);
+  memset(large, 1, 20 * MIB);
+  memset(other, 1, 10 * MIB);
+  if (mlock(large + 3 * HA_OS_PAGE, HA_OS_PAGE) != 0) {
+    test_skip("mlock: %s", strerror(errno));
+  }
+  free(large);
+  free(other);
+  ha_release_all();
+  CHECK(idle() <= CHUNK, "one locked OS page keeps %zu bytes", idle());
+  free(between);
+}
+
+/* Each page has got its last blocks back from another thread than the first ones. */
+enum { SHARED = 40 * 64, SHARED_SIZE = 1000 };
+static void *shared_blocks[SHARED];
+
+static void *free_each_fourth(void *arg) {
+  for (size_t i = 0; i < SHARED; i += 4) {
+    free(shared_blocks[i]);
+  }
+  return arg;
+}
+
+static void in_thread(void *(*run)(void *)) {
+  pthread_t thread;
+  CHECK_EQ(pthread_create(&thread, NULL, run, NULL), 0);
+  CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
+TEST(pages_emptied_by_two_threads_are_given_back) {
+  begin();
+  in_thread(free_each_fourth); /* of nothing, for what libc keeps for threads */
+  hp_free_os_memory();
+  size_t before = used_bytes();
+  for (size_t i = 0; i < SHARED; i++) {
+    shared_blocks[i] = malloc(SHARED_SIZE);
+  }
+  for (size_t i = 0; i < SHARED; i++) {
+    if (i % 4 != 0) {
+      free(shared_blocks[i]);
+    }
+  }
+  in_thread(free_each_fourth);
+  hp_free_os_memory();
+  CHECK(used_bytes() <= before + HA_SLICE, "%zu bytes of pages without a block in use are kept",
+        used_bytes() - before);
 }
 
 /* ---- What comes from released memory is zero ---- */
@@ -327,11 +386,6 @@ static uint64_t after_a_pause(void) {
     ha_release_surplus(now);
   }
   return now;
-}
-
-static size_t used_bytes(void) {
-  struct ha_arena_totals totals = ha_arena_totals();
-  return (totals.slices - totals.free_slices) * HA_SLICE;
 }
 
 /* What is idle beyond a tenth of what is in use. */

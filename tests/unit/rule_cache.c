@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/os.h"
 #include "tests/test.h"
 
 #define SEED 20261206
@@ -309,7 +310,9 @@ static void *look_up_one_of_each_pair(void *arg) {
 TEST(two_threads_claim_slots_of_one_group_at_once) {
   pthread_t threads[2];
   make_pairs();
-  ha_rule_table = calloc(1, sizeof *ha_rule_table + (sizeof(struct ha_rule_slot) << LARGEST_SHIFT));
+  ha_rule_table = ha_os_reserve(
+      ha_align_up(sizeof *ha_rule_table + (sizeof(struct ha_rule_slot) << LARGEST_SHIFT), HA_OS_PAGE));
+  CHECK(ha_rule_table != NULL, "no memory");
   ha_rule_table->shift = LARGEST_SHIFT;
   for (size_t i = 0; i < 2; i++) {
     pthread_create(&threads[i], NULL, look_up_one_of_each_pair, (void *)i);
