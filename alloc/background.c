@@ -117,6 +117,7 @@ static uint64_t work(void) {
 static void *run(void *arg) {
   (void)arg;
   pthread_setname_np(pthread_self(), "halloc");
+  ha_store_relaxed(&thread_id, gettid());
   hp_set_labels((hp_labels_t){0}); /* not those of the thread whose allocation started us */
   open_budget();
   for (;;) {
