@@ -6,14 +6,19 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "alloc/arena.h"
+#include "alloc/heap_pool.h"
 #include "alloc/limit.h"
 #include "alloc/release.h"
 #include "alloc/size_class.h"
@@ -21,6 +26,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/config.h"
+#include "base/log.h"
 #include "base/os.h"
 #include "halloc.h"
 #include "sampler/sample.h"
@@ -28,6 +34,7 @@
 
 /* Functions that the application registered run on it, hence more than the loop needs. */
 #define STACK_SIZE ((size_t)256 * 1024)
+#define STAT_TEXT_MAX 512
 #define TICK_NANOS (HA_SECOND / 10)
 #define IDLE_TICK_NANOS HA_SECOND
 #define WORTH_A_TICK ((uint64_t)1024 * 1024)
@@ -114,6 +121,27 @@ static uint64_t work(void) {
   return is_busy ? TICK_NANOS : IDLE_TICK_NANOS;
 }
 
+/* Whether the program's threads have all ended, the first one included, which stays as a zombie. */
+static bool is_alone(void) {
+  struct stat tasks;
+  char path[sizeof "/proc/self/task//stat" + 3 * sizeof(pid_t)];
+  char text[STAT_TEXT_MAX];
+  const nlink_t directories = 2;
+  if (ha_heap_thread_count() > (ha_heap_of_thread() != NULL) || stat("/proc/self/task", &tasks) != 0 ||
+      tasks.st_nlink != directories + 2) {
+    return false;
+  }
+  ha_format(path, sizeof path, "/proc/self/task/%d/stat", (int)getpid());
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t length = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+  if (fd >= 0) {
+    close(fd);
+  }
+  text[length > 0 ? length : 0] = '\0';
+  const char *end_of_name = strrchr(text, ')');
+  return end_of_name != NULL && strncmp(end_of_name, ") Z", 3) == 0;
+}
+
 static void *run(void *arg) {
   (void)arg;
   pthread_setname_np(pthread_self(), "halloc");
@@ -123,6 +151,9 @@ static void *run(void *arg) {
   for (;;) {
     uint32_t seen = ha_load_acquire(&wakes);
     sleep_for(work(), seen);
+    if (is_alone()) {
+      exit(EXIT_SUCCESS); /* as libc does when the last thread ends, which is us now */
+    }
   }
   return NULL;
 }

@@ -119,7 +119,8 @@ void *ha_large_alloc(size_t size, size_t alignment) {
   }
   size_t block_size = ha_align_up(size != 0 ? size : 1, HA_OS_PAGE);
   alignment = alignment < HA_SLICE ? HA_SLICE : alignment;
-  if (ha_limit_refuses(block_size)) {
+  if (ha_limit_refuses(block_size) &&
+      (!ha_limit_collect(ha_heap_of_thread()) || ha_limit_refuses(block_size))) {
     return NULL;
   }
   int64_t rate;

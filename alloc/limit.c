@@ -72,18 +72,20 @@ static void release_down(uint64_t limit) {
   }
 }
 
-static void collect_empty_pages(struct ha_heap *heap, uint64_t now) {
+/* Empty pages, and what is free inside others of the heap. Whether the other threads were asked, too: not every time. */
+static bool collect_empty_pages(struct ha_heap *heap, uint64_t now) {
   if (heap != NULL) {
     ha_outbox_flush(&heap->outbox);
     ha_heap_trim(heap);
     ha_heap_park(heap, PARKED_AT_ONCE);
   }
   uint64_t asked = ha_load_relaxed(&asked_at);
-  if (now - asked >= FUTILE_NANOS && ha_cas_strong_acq_rel(&asked_at, &asked, now)) {
+  if (now >= asked + FUTILE_NANOS && ha_cas_strong_acq_rel(&asked_at, &asked, now)) {
     ha_heap_ask_all_to_trim();
     ha_heap_trim_pooled();
-    ha_release_in_pages(true, SIZE_MAX);
+    return true;
   }
+  return false;
 }
 
 static bool is_allowed(uint64_t now) {
@@ -111,7 +113,9 @@ static void make_room(struct ha_heap *heap, uint64_t now) {
   uint64_t started = ha_clock_thread();
   release_down(limit);
   if (excess() > 0) {
-    collect_empty_pages(heap, now);
+    if (collect_empty_pages(heap, now)) {
+      ha_release_in_pages(true, SIZE_MAX);
+    }
     release_down(limit);
   }
   pay(now, ha_clock_thread() - started);
@@ -136,6 +140,23 @@ void ha_limit_make_room(struct ha_heap *heap) {
     }
   }
   errno = saved;
+}
+
+bool ha_limit_collect(struct ha_heap *heap) {
+  if (!ha_limit_is_hard || !ha_limit_is_set()) {
+    return false;
+  }
+  int saved = errno;
+  uint64_t now = ha_clock_monotonic();
+  bool is_tried = ha_load_relaxed(&paid_until) < now + BURST_NANOS;
+  if (is_tried) {
+    uint64_t started = ha_clock_thread();
+    collect_empty_pages(heap, now);
+    ha_release_in_pages(true, SIZE_MAX);
+    pay(now, ha_clock_thread() - started);
+  }
+  errno = saved;
+  return is_tried;
 }
 
 bool ha_limit_refuses_slow(size_t bytes) {
@@ -199,7 +220,7 @@ void ha_limit_start_up(void) {
 }
 
 void ha_limit_tick(uint64_t now) {
-  if (ha_load_relaxed(&share.percent) != 0 && now - share.checked_at >= CGROUP_EVERY) {
+  if (ha_load_relaxed(&share.percent) != 0 && now >= share.checked_at + CGROUP_EVERY) {
     share.checked_at = now;
     follow_share();
   }

@@ -39,6 +39,10 @@ HA_INLINE bool ha_limit_is_exceeded(void) {
  * a change of the heap. */
 void ha_limit_make_room(struct ha_heap *heap);
 
+/* After an allocation was refused: looks for memory inside the pages of the thread, and asks the others to. Whether it may
+ * be tried again. As ha_limit_make_room. */
+bool ha_limit_collect(struct ha_heap *heap);
+
 extern bool ha_limit_is_hard;
 
 /* As ha_limit_refuses, under a hard limit. */

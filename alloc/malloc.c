@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "alloc/large.h"
+#include "alloc/limit.h"
 #include "alloc/remote.h"
 #include "alloc/sampled.h"
 #include "alloc/thread.h"
@@ -37,6 +38,9 @@ static HA_NOINLINE void *alloc_large(size_t size, size_t alignment) {
 static HA_NOINLINE void *alloc_class(unsigned size_class, size_t size) {
   struct ha_heap *heap = ha_thread_heap_or_new();
   void *block = heap != NULL ? ha_heap_alloc(heap, size_class, size) : ha_homeless_alloc(size_class, size);
+  if (ha_unlikely(block == NULL) && heap != NULL && ha_limit_collect(heap)) {
+    block = ha_heap_alloc(heap, size_class, size);
+  }
   return block != NULL ? block : out_of_memory();
 }
 

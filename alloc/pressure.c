@@ -58,7 +58,7 @@ static void call_all(const struct hp_pressure *pressure) {
 
 static void report(const struct hp_pressure *pressure, uint64_t now) {
   void (*write)(uint64_t, uint64_t) = ha_load_acquire(&write_report);
-  if (write == NULL || (has_reported && now - reported_at < REPORT_EVERY)) {
+  if (write == NULL || (has_reported && now < reported_at + REPORT_EVERY)) {
     return;
   }
   has_reported = true;
@@ -67,7 +67,7 @@ static void report(const struct hp_pressure *pressure, uint64_t now) {
 }
 
 static void deliver(int level, uint64_t now) {
-  if (!ha_load_relaxed(&news[level - 1].is_noted) || now - news[level - 1].told_at < TELL_EVERY) {
+  if (!ha_load_relaxed(&news[level - 1].is_noted) || now < news[level - 1].told_at + TELL_EVERY) {
     return;
   }
   news[level - 1].told_at = now;

@@ -18,6 +18,9 @@
 #include "base/os.h"
 
 #define CHUNK_SLICES ((size_t)64) /* 4 MiB: at most a millisecond in the kernel */
+/* Of locked memory the kernel gives nothing; so many refusals are enough to see that most of it is. */
+#define REFUSALS_MAX 256
+#define REFUSED_SPANS_MAX 8
 #define WINDOW_NANOS (2 * HA_SECOND)
 #define KEPT_PERCENT 110 /* of the peak */
 #define POKE_EVERY (HA_SECOND / 4)
@@ -37,47 +40,82 @@ static struct {
 static uint64_t next_poke;  /* atomic: monotonic nanoseconds */
 static uint64_t next_round; /* atomic: the same */
 
-/* OS pages released of a withdrawn span, `wanted` at most but for the last piece. */
-static size_t release_span(struct ha_page *span, size_t wanted) {
-  size_t released = 0;
-  for (size_t from = 0; from < span->slices && released < wanted; from += CHUNK_SLICES) {
-    size_t slices = span->slices - from < CHUNK_SLICES ? span->slices - from : CHUNK_SLICES;
-    char *start = span->start + from * HA_SLICE;
-    if (ha_resident_count(span->arena, start, slices * HA_SLICE) == 0) {
-      continue;
-    }
-    if (!ha_os_release(start, slices * HA_SLICE)) {
-      break;
-    }
-    released += ha_resident_clear(span->arena, start, slices * HA_SLICE);
+/* One call of ha_release. */
+struct task {
+  size_t wanted; /* OS pages */
+  size_t released;
+  unsigned refusals; /* by the kernel, of locked memory */
+};
+
+/* Halves what is refused as a whole, so that a locked OS page keeps no other. */
+static void release_range(struct task *task, unsigned arena, char *start, size_t size) {
+  if (task->refusals >= REFUSALS_MAX || ha_resident_count(arena, start, size) == 0) {
+    return;
   }
-  return released;
+  if (ha_os_release(start, size)) {
+    task->released += ha_resident_clear(arena, start, size);
+    return;
+  }
+  task->refusals++;
+  if (size > HA_OS_PAGE) {
+    size_t half = ha_align_up(size / 2, HA_OS_PAGE);
+    release_range(task, arena, start, half);
+    release_range(task, arena, start + half, size - half);
+  }
 }
 
-size_t ha_release(size_t bytes) {
-  size_t wanted = (bytes + HA_OS_PAGE - 1) / HA_OS_PAGE;
-  size_t released = 0;
-  bool is_stuck = false;
-  ha_lock(HA_RANK_RELEASE);
-  uint64_t started = ha_clock_thread();
-  while (released < wanted && !is_stuck) {
-    ha_lock(HA_RANK_ARENA);
-    struct ha_page *span = ha_span_withdraw_resident_locked();
-    ha_unlock(HA_RANK_ARENA);
+static void release_span(struct task *task, const struct ha_page *span) {
+  for (size_t from = 0; from < span->slices && task->released < task->wanted; from += CHUNK_SLICES) {
+    size_t slices = span->slices - from < CHUNK_SLICES ? span->slices - from : CHUNK_SLICES;
+    release_range(task, span->arena, span->start + from * HA_SLICE, slices * HA_SLICE);
+  }
+}
+
+static struct ha_page *withdraw_span(void) {
+  ha_lock(HA_RANK_ARENA);
+  struct ha_page *span = ha_span_withdraw_resident_locked();
+  ha_unlock(HA_RANK_ARENA);
+  return span;
+}
+
+static void return_span(struct ha_page *span, size_t released) {
+  ha_lock(HA_RANK_ARENA);
+  ha_span_return_locked(span, released);
+  ha_unlock(HA_RANK_ARENA);
+}
+
+/* Spans of which nothing can be released are kept out of the way of the others until the end. */
+static void release_spans(struct task *task) {
+  struct ha_page *refused[REFUSED_SPANS_MAX];
+  unsigned refused_count = 0;
+  while (task->released < task->wanted && task->refusals < REFUSALS_MAX &&
+         refused_count < REFUSED_SPANS_MAX) {
+    struct ha_page *span = withdraw_span();
     if (span == NULL) {
       break;
     }
-    size_t part = release_span(span, wanted - released);
-    is_stuck = part == 0; /* the kernel refuses: locked memory */
-    ha_lock(HA_RANK_ARENA);
-    ha_span_return_locked(span, part);
-    ha_unlock(HA_RANK_ARENA);
-    released += part;
+    size_t before = task->released;
+    release_span(task, span);
+    if (task->released == before) {
+      refused[refused_count++] = span;
+    } else {
+      return_span(span, task->released - before);
+    }
   }
-  ha_owner_add(&totals.bytes, released * HA_OS_PAGE);
+  while (refused_count > 0) {
+    return_span(refused[--refused_count], 0);
+  }
+}
+
+size_t ha_release(size_t bytes) {
+  struct task task = {.wanted = bytes / HA_OS_PAGE + (bytes % HA_OS_PAGE != 0)};
+  ha_lock(HA_RANK_RELEASE);
+  uint64_t started = ha_clock_thread();
+  release_spans(&task);
+  ha_owner_add(&totals.bytes, task.released * HA_OS_PAGE);
   ha_owner_add(&totals.nanos, ha_clock_thread() - started);
   ha_unlock(HA_RANK_RELEASE);
-  return released * HA_OS_PAGE;
+  return task.released * HA_OS_PAGE;
 }
 
 /* Pages of threads that do nothing, although others have freed blocks in them. Every two seconds at most. */
