@@ -156,17 +156,6 @@ static bool enter_full(struct ha_heap *heap, struct ha_page *page) {
   return true;
 }
 
-static uint64_t queued_slices; /* atomic */
-
-void ha_heap_note_queued(int64_t slices) {
-  ha_add_relaxed(&queued_slices, (uint64_t)slices);
-}
-
-uint64_t ha_heap_queued_bytes(void) {
-  int64_t slices = (int64_t)ha_load_relaxed(&queued_slices);
-  return slices > 0 ? (uint64_t)slices * HA_SLICE : 0;
-}
-
 bool ha_heap_wake(struct ha_heap *heap, struct ha_page *page) {
   /* Before the owner can see the page: it may release it at once. */
   int64_t slices = page->slices;

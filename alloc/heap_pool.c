@@ -154,6 +154,17 @@ void ha_heap_tend_pooled(struct ha_heap *heap) {
   }
 }
 
+static uint64_t queued_slices; /* atomic */
+
+void ha_heap_note_queued(int64_t slices) {
+  ha_add_relaxed(&queued_slices, (uint64_t)slices);
+}
+
+uint64_t ha_heap_queued_bytes(void) {
+  int64_t slices = (int64_t)ha_load_relaxed(&queued_slices);
+  return slices > 0 ? (uint64_t)slices * HA_SLICE : 0;
+}
+
 struct ha_heap *ha_heap_first(void) {
   return ha_load_acquire(&registry);
 }
