@@ -41,7 +41,8 @@ static void hand_over(struct ha_page *page, uint64_t *slot_list) {
 void ha_outbox_add(struct ha_outbox *outbox, struct ha_page *page, struct ha_block *block) {
   size_t index = (uintptr_t)page / sizeof *page % HA_OUTBOX_SLOTS;
   uint64_t *list = &outbox->slots[index].list;
-  if (*list != 0 && outbox->slots[index].page != page) {
+  /* Again, should handing over have called the application, which frees, too (pressure.h). */
+  while (*list != 0 && outbox->slots[index].page != page) {
     hand_over(outbox->slots[index].page, list);
   }
   outbox->slots[index].page = page;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: a thread that takes the program's signals, keeps it from ending, turns up in its
- * statistics, or is there although it was forbidden; a child that never gives memory back because its parent's thread
- * stayed with the parent.
+ * What could break a user here: a thread that takes the program's signals, keeps it from ending, turns up in
+ * its statistics, or is there although it was forbidden; a child that never gives memory back because its
+ * parent's thread stayed with the parent.
  *
- * The runner forks for each test, and a forked child has no such thread, so what happens at start-up is looked at in
- * this program executed anew: a constructor plays the part that is named in TEST_PART, before main.
+ * The runner forks for each test, and a forked child has no such thread, so what happens at start-up is
+ * looked at in this program executed anew: a constructor plays the part that is named in TEST_PART, before
+ * main.
  */
 #include <dirent.h> /* getdents64 */
 #include <fcntl.h>

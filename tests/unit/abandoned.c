@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: a block in use that is given to another thread because its page went from hand to
- * hand, memory that nobody owns and nobody gives back, a block that is lost because two threads let go of its page.
+ * What could break a user here: a block in use that is given to another thread because its page went from
+ * hand to hand, memory that nobody owns and nobody gives back, a block that is lost because two threads let
+ * go of its page.
  *
  * Blocks are filled with words made of their address, and looked at whenever they are touched again.
  */
@@ -526,7 +527,8 @@ static void *exchange_blocks(void *arg) {
   return NULL;
 }
 
-/* Statistics while blocks and pages move: what is in use never exceeds what is there, and counts do not fall. */
+/* Statistics while blocks and pages move: what is in use never exceeds what is there, and counts do not fall.
+ * */
 static void check_statistics(struct hp_memstats *last) {
   struct hp_memstats now;
   ha_stats_read(&now);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: a container that is killed although a limit was set, a request that is refused although
- * memory was there, memory that is lost when an allocation fails.
+ * What could break a user here: a container that is killed although a limit was set, a request that is
+ * refused although memory was there, memory that is lost when an allocation fails.
  *
- * The bound of a hard limit: before memory is touched, the quantity that it will bring is compared with the limit. What
- * is added after that look is (a) the second OS page that a run of new small blocks may begin in, and (b) metadata for
- * the same allocation (descriptors, a bitmap of a new arena), which is mapped in pieces of 256 KiB. Metadata is not
- * refused, but counts for the next look. So: limit + one OS page + one such piece, for each thread that is between its
- * look and its change.
+ * The bound of a hard limit: before memory is touched, the quantity that it will bring is compared with the
+ * limit. What is added after that look is (a) the second OS page that a run of new small blocks may begin in,
+ * and (b) metadata for the same allocation (descriptors, a bitmap of a new arena), which is mapped in pieces
+ * of 256 KiB. Metadata is not refused, but counts for the next look. So: limit + one OS page + one such
+ * piece, for each thread that is between its look and its change.
  */
 #include "alloc/limit.h"
 

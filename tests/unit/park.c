@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: a block in use whose memory is given back and reads as zero, a block that is lost or
- * handed out twice because it was parked, memory that is never given back although nobody uses it.
+ * What could break a user here: a block in use whose memory is given back and reads as zero, a block that is
+ * lost or handed out twice because it was parked, memory that is never given back although nobody uses it.
  *
- * What may be released is computed here from the bytes that blocks in use cover, and whether it was is asked of the
- * kernel.
+ * What may be released is computed here from the bytes that blocks in use cover, and whether it was is asked
+ * of the kernel.
  */
 #include "alloc/park.h"
 
@@ -204,7 +204,8 @@ static void take_all(void) {
   }
 }
 
-/* Gives all blocks but those in some stretches, whole or thinned out, so that OS pages become free in all ways. */
+/* Gives all blocks but those in some stretches, whole or thinned out, so that OS pages become free in all
+ * ways. */
 static void give_some(uint64_t *random) {
   size_t stretch = 2 * HA_OS_PAGE / model.page->block_size + 1;
   unsigned kept_of_64 = 0;
@@ -250,7 +251,8 @@ TEST(parking_twice_changes_nothing_more) {
   }
 }
 
-/* A page lives long: partly cut, partly parked, partly taken again, with blocks that reach into OS pages of both kinds. */
+/* A page lives long: partly cut, partly parked, partly taken again, with blocks that reach into OS pages of
+ * both kinds. */
 TEST(a_page_parked_again_and_again_loses_no_block) {
   uint64_t random = SEED;
   for (size_t i = 0; i < HA_ARRAY_LEN(sizes); i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: a cache that is never told to shrink, or told a thousand times a second, or told by
- * numbers that are not true; a program that hangs because its function allocates.
+ * What could break a user here: a cache that is never told to shrink, or told a thousand times a second, or
+ * told by numbers that are not true; a program that hangs because its function allocates.
  *
  * The time is given by hand.
  */
@@ -277,7 +277,8 @@ TEST(one_thread_at_a_time_tells) {
     pthread_join(threads[i], NULL);
   }
   test_note("%u calls in %d seconds", all_calls, STEPS / 1000);
-  /* Loose bounds: the clock runs on while a thread that delivers waits for a processor, and others come late. */
+  /* Loose bounds: the clock runs on while a thread that delivers waits for a processor, and others come late.
+   * */
   CHECK(all_calls >= 2 && all_calls <= STEPS / 20, "%u calls", all_calls);
 }
 

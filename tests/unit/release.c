@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: memory in use that reads as zero because it was given back, a calloc that is not zero
- * because it was not, a server that is shrunk and faulted in again with every request, or one that never shrinks.
+ * What could break a user here: memory in use that reads as zero because it was given back, a calloc that is
+ * not zero because it was not, a server that is shrunk and faulted in again with every request, or one that
+ * never shrinks.
  */
 #include "alloc/release.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: HeapReleased and the memory limit that drift away from the memory that is really
- * taken, because two threads change bits of one word or because a range ends at a word's border.
+ * What could break a user here: HeapReleased and the memory limit that drift away from the memory that is
+ * really taken, because two threads change bits of one word or because a range ends at a word's border.
  *
  * The arena here is a range of numbers: nothing is mapped there, and only its bits are looked at.
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What could break a user here: frames that are wrong because a rule of another address was taken for this one's, or
- * because a rule outlived the library it was made for; sampling that is slow because rules are found again and again.
+ * What could break a user here: frames that are wrong because a rule of another address was taken for this
+ * one's, or because a rule outlived the library it was made for; sampling that is slow because rules are
+ * found again and again.
  *
  * The addresses are random ones in libc's code.
  */
