@@ -379,9 +379,10 @@ static void give(struct ha_page *span) {
   ha_unlock(HA_RANK_ARENA);
 }
 
-/* A time at which all earlier load is forgotten. */
+/* A time at which all earlier load is forgotten; later than any before. */
 static uint64_t after_a_pause(void) {
-  uint64_t now = ha_clock_monotonic();
+  static uint64_t now;
+  now = (now == 0 ? ha_clock_monotonic() : now) + 10 * HA_SECOND;
   for (int i = 0; i < 3; i++) {
     now += 2 * HA_SECOND;
     ha_release_surplus(now);
