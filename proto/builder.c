@@ -35,8 +35,8 @@ static const char drop_frames[] =
     "|(std::(__1::)?(__new_allocator|allocator|allocator_traits)|__gnu_cxx::(new_allocator|__alloc_traits))"
     "(<.*>)?::(allocate|deallocate)";
 
-/* Of a sample: 16 texts and the block size. */
-#define ROW_LABELS_MAX 17
+/* Of a sample: 16 texts, the block size and other numbers. */
+#define ROW_LABELS_MAX (17 + HA_ROW_NUMBERS_MAX)
 
 /* The number of a text of a label. Sets share no texts, but rows share sets. */
 struct known_text {
@@ -57,7 +57,6 @@ struct encoder {
   uint32_t function_count;
   uint64_t *ids; /* locations of the row at hand */
   uint32_t ids_capacity;
-  uint32_t bytes_text;            /* the string "bytes" */
   struct known_text *known_texts; /* KNOWN_TEXTS of them, by address */
   int error;                      /* 0 or the first failure */
 };
@@ -139,16 +138,25 @@ static uint32_t lasting_text_number(struct encoder *encoder, const char *text) {
   return known->number;
 }
 
-/* The block size as a number, the labels as texts. How many. */
+static Perftools__Profiles__Label number_label(struct encoder *encoder, const struct ha_row_number *number) {
+  Perftools__Profiles__Label label = PERFTOOLS__PROFILES__LABEL__INIT;
+  label.key = lasting_text_number(encoder, number->key);
+  label.num = number->value;
+  label.num_unit = lasting_text_number(encoder, number->unit);
+  return label;
+}
+
+/* The block size and other numbers, then the labels as texts. How many. */
 static size_t fill_labels(struct encoder *encoder, const struct ha_row *row,
                           Perftools__Profiles__Label *labels) {
   static const Perftools__Profiles__Label empty = PERFTOOLS__PROFILES__LABEL__INIT;
   size_t count = 0;
   if (row->block_size != 0) {
-    labels[count] = empty;
-    labels[count].key = encoder->bytes_text;
-    labels[count].num = (int64_t)row->block_size;
-    labels[count++].num_unit = encoder->bytes_text;
+    labels[count++] =
+        number_label(encoder, &(struct ha_row_number){"bytes", (int64_t)row->block_size, "bytes"});
+  }
+  for (uint32_t i = 0; i < row->number_count; i++) {
+    labels[count++] = number_label(encoder, &row->numbers[i]);
   }
   const char *key, *value;
   for (uint32_t i = 0; count < ROW_LABELS_MAX && row->label_set != 0 && encoder->profile->label != NULL &&
@@ -308,13 +316,12 @@ int ha_proto_encode(const struct ha_profile *profile, struct ha_scratch *scratch
   }
   ha_frames_init(&encoder.frames, scratch);
   encoder.error = ha_strings_init(&encoder.strings, scratch);
-  encoder.bytes_text = text_number(&encoder, "bytes");
   encoder.known_texts = ha_scratch_zalloc(scratch, KNOWN_TEXTS, sizeof(*encoder.known_texts));
   if (encoder.known_texts == NULL) {
     return -ENOMEM;
   }
   put_sample_types(&encoder);
-  profile->visit(put_row, &encoder);
+  profile->visit(profile, put_row, &encoder);
   put_code(&encoder);
   put_head(&encoder);
   put_strings(&encoder);

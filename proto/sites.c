@@ -175,7 +175,7 @@ int ha_sites_encode(const struct ha_profile *profile, struct ha_scratch *scratch
   struct lister lister = {0};
   ha_buffer_init(&lister.text, scratch);
   ha_frames_init(&lister.frames, scratch);
-  profile->visit(add_row, &lister);
+  profile->visit(profile, add_row, &lister);
   if (lister.error == 0 && lister.frames.count > 0) {
     lister.error = list(&lister);
   }

@@ -241,7 +241,7 @@ int ha_text_encode(const struct ha_profile *profile, struct ha_scratch *scratch,
   struct writer writer = {.profile = profile};
   ha_buffer_init(&writer.text, scratch);
   ha_frames_init(&writer.frames, scratch);
-  profile->visit(keep_row, &writer);
+  profile->visit(profile, keep_row, &writer);
   if (writer.error == 0) {
     writer.error = find_names(&writer);
   }

@@ -70,7 +70,8 @@ static void emit(struct ha_entry *entry, void *arg) {
   }
 }
 
-static void visit(ha_row_fn *fn, void *arg) {
+static void visit(const struct ha_profile *profile, ha_row_fn *fn, void *arg) {
+  (void)profile;
   struct emission emission = {fn, arg};
   ha_table_visit(emit, &emission);
 }
@@ -105,6 +106,6 @@ static void add_row(const struct ha_row *row, void *arg) {
 
 struct ha_heap_totals ha_heap_totals(void) {
   struct ha_heap_totals totals = {{0}, {0}, 0};
-  visit(add_row, &totals);
+  visit(NULL, add_row, &totals);
   return totals;
 }

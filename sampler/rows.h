@@ -15,6 +15,7 @@
 
 /* Go's heap profile has four values, and consumers fix that number (at most four are ever written). */
 #define HA_ROW_VALUES_MAX 4
+#define HA_ROW_NUMBERS_MAX 4
 #define HA_COMMENTS_MAX 16
 
 /*
@@ -39,6 +40,13 @@ struct ha_value_type {
   const char *unit; /* "count" */
 };
 
+/* A number that tells rows apart, or describes one: pprof's numeric label. */
+struct ha_row_number {
+  const char *key;
+  int64_t value;
+  const char *unit;
+};
+
 struct ha_row {
   const uintptr_t *frames; /* return addresses, innermost caller first; at least one */
   uint32_t frame_count;
@@ -46,6 +54,8 @@ struct ha_row {
   uint64_t block_size;                /* bytes of one block (mean over the row); 0: the row has no size */
   int64_t values[HA_ROW_VALUES_MAX];  /* unbiased estimates, in the order of ha_profile.types */
   int64_t sampled[HA_ROW_VALUES_MAX]; /* what was really sampled, same order, for the text form */
+  uint32_t number_count;
+  struct ha_row_number numbers[HA_ROW_NUMBERS_MAX]; /* beside the block size */
 };
 
 typedef void ha_row_fn(const struct ha_row *row, void *arg);
@@ -65,7 +75,8 @@ struct ha_profile {
    * process. NULL: rows have no labels. */
   bool (*label)(uint32_t label_set, uint32_t index, const char **ret_key, const char **ret_value);
   const char *text_trailer; /* lines that the text form appends (statistics), or NULL */
-  void (*visit)(ha_row_fn *fn, void *arg);
+  void (*visit)(const struct ha_profile *profile, ha_row_fn *fn, void *arg);
+  const void *source; /* what visit reads from, if it needs more than the sampler's tables */
 };
 
 #endif

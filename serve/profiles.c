@@ -22,6 +22,7 @@
 #include "sampler/sample.h"
 #include "sampler/stack.h"
 #include "sampler/unwind.h"
+#include "serve/kinds.h"
 #include "serve/memstats_text.h"
 #include "serve/pprof_library.h"
 
@@ -72,10 +73,6 @@ static int64_t now_nanos(void) {
   return (int64_t)now.tv_sec * NANOS_PER_SECOND + now.tv_nsec;
 }
 
-static bool is_heap_profile(const char *name) {
-  return strcmp(name, "heap") == 0 || strcmp(name, "allocs") == 0;
-}
-
 static int write_all(int fd, const char *data, size_t size) {
   while (size > 0) {
     ssize_t written = write(fd, data, size);
@@ -91,51 +88,76 @@ static int write_all(int fd, const char *data, size_t size) {
   return 0;
 }
 
-static int encode(const struct ha_encoders *encoders, const char *name, int debug, struct ha_scratch *scratch,
+static int encode(const struct ha_kind *kind, int debug, const struct ha_kind_memory *memory,
                   struct ha_blob *blob) {
-  struct document *document = encoders->scratch_alloc(scratch, sizeof *document);
+  struct document *document = ha_kind_alloc(memory, sizeof *document);
   if (document == NULL) {
     return -ENOMEM;
   }
   /* Statistics before the profile, as Go does (golang/go#20565): the profile must not lag behind them. */
   struct hp_memstats stats;
   ha_stats_read(&stats);
-  ha_heap_profile(&document->profile, strcmp(name, "allocs") == 0 ? "allocs" : "heap");
+  int error = kind->open(&document->profile, kind->name, memory);
+  if (error != 0) {
+    return error;
+  }
   document->profile.time_nanos = now_nanos();
-  describe(document, &stats);
-  ha_memstats_comment(&stats, document->trailer, sizeof document->trailer);
-  document->profile.text_trailer = document->trailer;
-  ha_encode_fn *form = debug == 0 ? encoders->proto : encoders->text;
-  return form(&document->profile, scratch, blob);
+  if (kind->is_heap) {
+    describe(document, &stats);
+    ha_memstats_comment(&stats, document->trailer, sizeof document->trailer);
+    document->profile.text_trailer = document->trailer;
+  }
+  ha_encode_fn *form = debug == 0 ? memory->encoders->proto : memory->encoders->text;
+  return form(&document->profile, memory->scratch, blob);
 }
 
-int ha_profile_write(const char *name, int fd, int debug) {
-  if (name == NULL || !is_heap_profile(name)) {
+static int encode_alone(const struct ha_kind *kind, int debug, const struct ha_encoders *encoders,
+                        struct ha_profile_file *ret_file) {
+  struct ha_blob blob = {NULL, 0};
+  int cancel_state;
+  /* Reading files is a cancellation point: a thread cancelled there would leave with the lock. */
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+  ha_lock(HA_RANK_PROFILE);
+  struct ha_scratch *scratch = encoders->scratch_new();
+  int error =
+      scratch != NULL ? encode(kind, debug, &(struct ha_kind_memory){encoders, scratch}, &blob) : -ENOMEM;
+  if (error != 0 && scratch != NULL) {
+    encoders->scratch_destroy(scratch);
+  }
+  ha_unlock(HA_RANK_PROFILE);
+  pthread_setcancelstate(cancel_state, NULL);
+  *ret_file = (struct ha_profile_file){blob.data, blob.size, error == 0 ? scratch : NULL};
+  return error;
+}
+
+int ha_profile_encode(const char *name, int debug, struct ha_profile_file *ret_file) {
+  const struct ha_kind *kind = name != NULL ? ha_kind_find(name) : NULL;
+  if (kind == NULL) {
     return -ENOENT;
   }
   if (debug < 0 || debug > TEXT_DEBUG_MAX) {
     return -EINVAL;
   }
   const struct ha_encoders *encoders = ha_pprof_library();
-  if (encoders == NULL) {
-    return -ELIBACC;
-  }
+  return encoders != NULL ? encode_alone(kind, debug, encoders, ret_file) : -ELIBACC;
+}
+
+void ha_profile_discard(struct ha_profile_file *file) {
+  ha_lock(HA_RANK_PROFILE);
+  ha_pprof_library()->scratch_destroy(file->scratch);
+  ha_unlock(HA_RANK_PROFILE);
+}
+
+int ha_profile_write(const char *name, int fd, int debug) {
   int saved = errno;
   int cancel_state;
-  /* Reading files and writing are cancellation points: a thread cancelled there would leave with the lock. */
+  struct ha_profile_file file;
+  /* Writing is a cancellation point, too. */
   pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-  struct ha_blob blob = {NULL, 0};
-  ha_lock(HA_RANK_PROFILE);
-  struct ha_scratch *scratch = encoders->scratch_new();
-  int error = scratch != NULL ? encode(encoders, name, debug, scratch, &blob) : -ENOMEM;
-  ha_unlock(HA_RANK_PROFILE);
+  int error = ha_profile_encode(name, debug, &file);
   if (error == 0) {
-    error = write_all(fd, blob.data, blob.size);
-  }
-  if (scratch != NULL) {
-    ha_lock(HA_RANK_PROFILE);
-    encoders->scratch_destroy(scratch);
-    ha_unlock(HA_RANK_PROFILE);
+    error = write_all(fd, file.data, file.size);
+    ha_profile_discard(&file);
   }
   pthread_setcancelstate(cancel_state, NULL);
   errno = saved;

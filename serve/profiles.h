@@ -1,9 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Profiles by name: what joins the sampler's rows, the allocator's exact totals and an encoder.
+ * Profiles by name: what joins the rows of a kind, the allocator's exact totals and an encoder.
  */
 #ifndef HA_SERVE_PROFILES_H
 #define HA_SERVE_PROFILES_H
+
+#include <stddef.h>
+
+struct ha_scratch;
+
+/* An encoded profile in memory of its own. */
+struct ha_profile_file {
+  const void *data;
+  size_t size;
+  struct ha_scratch *scratch;
+};
+
+/* 0 and the file, which is to be discarded; or -errno as hp_write_profile. A thread that encodes cannot be cancelled
+ * meanwhile. */
+int ha_profile_encode(const char *name, int debug, struct ha_profile_file *ret_file);
+void ha_profile_discard(struct ha_profile_file *file);
 
 /* hp_write_profile; kept apart so that the library's own callers do not go through the exported name. */
 int ha_profile_write(const char *name, int fd, int debug);

@@ -70,7 +70,8 @@ static void fill_stacks(void) {
   }
 }
 
-static void visit_rows(ha_row_fn *fn, void *arg) {
+static void visit_rows(const struct ha_profile *profile, ha_row_fn *fn, void *arg) {
+  (void)profile;
   for (size_t i = 0; i < STACKS; i++) {
     int64_t n = (int64_t)i + 1;
     struct ha_row row = {.frames = stacks[i], .frame_count = FRAMES, .block_size = 64};

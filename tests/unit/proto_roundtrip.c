@@ -70,7 +70,8 @@ static const struct ha_row rows[ROW_COUNT] = {
     [STACKLESS_ROW] = {NULL, 0, 0, 16, {1, 16, 1, 16}, {0, 0, 0, 0}},
 };
 
-static void visit_rows(ha_row_fn *fn, void *arg) {
+static void visit_rows(const struct ha_profile *profile, ha_row_fn *fn, void *arg) {
+  (void)profile;
   for (size_t i = 0; i < ROW_COUNT; i++) {
     fn(&rows[i], arg);
   }

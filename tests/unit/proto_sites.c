@@ -53,7 +53,8 @@ static uintptr_t stacks[ROWS_MAX][2];
 static struct ha_row rows[ROWS_MAX];
 static uint32_t row_count;
 
-static void visit_rows(ha_row_fn *fn, void *arg) {
+static void visit_rows(const struct ha_profile *profile, ha_row_fn *fn, void *arg) {
+  (void)profile;
   for (uint32_t i = 0; i < row_count; i++) {
     fn(&rows[i], arg);
   }

@@ -158,6 +158,6 @@ TEST(the_profile_has_a_row_per_entry_and_no_empty_ones) {
   ha_heap_profile(&profile, "heap");
   CHECK_EQ(profile.type_count, 4u);
   int rows = 0;
-  profile.visit(check_row, &rows);
+  profile.visit(&profile, check_row, &rows);
   CHECK_EQ(rows, 2);
 }

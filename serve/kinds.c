@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One line for each kind.
+ */
+#include "serve/kinds.h"
+
+#include <string.h>
+
+#include "base/compiler.h"
+#include "sampler/heap_profile.h"
+
+static int open_heap(struct ha_profile *profile, const char *name, const struct ha_kind_memory *memory) {
+  (void)memory;
+  ha_heap_profile(profile, name);
+  return 0;
+}
+
+static const struct ha_kind kinds[] = {
+    {"allocs", open_heap, true},
+    {"heap", open_heap, true},
+};
+
+void *ha_kind_alloc(const struct ha_kind_memory *memory, size_t size) {
+  void *block = memory->encoders->scratch_alloc(memory->scratch, size);
+  return block != NULL ? memset(block, 0, size) : NULL;
+}
+
+const struct ha_kind *ha_kind_find(const char *name) {
+  for (unsigned i = 0; i < HA_ARRAY_LEN(kinds); i++) {
+    if (strcmp(kinds[i].name, name) == 0) {
+      return &kinds[i];
+    }
+  }
+  return NULL;
+}
+
+const struct ha_kind *ha_kind_at(unsigned index) {
+  return index < HA_ARRAY_LEN(kinds) ? &kinds[index] : NULL;
+}
