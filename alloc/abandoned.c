@@ -6,7 +6,7 @@
 #include "alloc/abandoned.h"
 
 #include "alloc/arena.h"
-#include "alloc/heap.h"
+#include "alloc/heap_lists.h"
 #include "alloc/park.h"
 #include "alloc/remote.h"
 #include "alloc/size_class.h"
@@ -15,6 +15,11 @@
 #include "base/os.h"
 
 #define IDLE_SECONDS 2 /* so long a page is left alone, should its class be wanted again */
+
+/* Pages of a class and a heap that are looked at when memory is wanted back at once, and every two seconds: the latter
+ * takes some 50 microseconds. */
+#define LOOKS_WHEN_ASKED ((size_t)1 << 20)
+#define LOOKS_A_ROUND ((size_t)1024)
 
 enum listed { UNLISTED, WAITING, SCANNED };
 
@@ -56,7 +61,7 @@ static void settle_locked(struct ha_page *page, enum wake wake, enum listed whic
 static void let_go_locked(struct ha_page *page, enum wake wake) {
   ha_lock_assert_held(HA_RANK_ABANDONED);
   ha_store_relaxed(&page->owner, NULL);
-  page->is_full = false;
+  page->place = HA_PLACE_NONE;
   /* Before the wake is armed: who is woken by it must find the page without a heap. */
   ha_store_release(&page->heap, NULL);
   settle_locked(page, wake, WAITING);
@@ -80,28 +85,13 @@ static struct ha_page *take_queue_locked(struct ha_heap *heap) {
   return first != HA_HEAP_CLOSED ? first : NULL;
 }
 
-/* Whether a page of the heap's queue was full, and is the heap's no more. */
-static bool take_full_locked(struct ha_heap *heap, struct ha_page *page) {
-  if (!ha_heap_try_lock_full(heap)) {
-    return false;
-  }
-  bool is_taken = page->is_full && ha_load_relaxed(&page->heap) == heap;
-  if (is_taken) {
-    ha_page_list_remove(&heap->full, page);
-    page->is_full = false;
-    ha_store_release(&page->heap, NULL);
-  }
-  ha_heap_unlock_full(heap);
-  return is_taken;
-}
-
 /* What was taken is let go of, the rest goes back to the queue. */
 static void take_from_queue_locked(struct ha_heap *heap) {
   struct ha_page *page = take_queue_locked(heap);
   while (page != NULL) {
     struct ha_page *next = page->woken_next;
     ha_heap_note_queued(-(int64_t)page->slices);
-    if (take_full_locked(heap, page)) {
+    if (ha_heap_take_queued_locked(heap, page)) {
       ha_remote_clear_queued(page);
       let_go_locked(page, WAKE_AT_LAST);
     } else {
@@ -111,17 +101,34 @@ static void take_from_queue_locked(struct ha_heap *heap) {
   }
 }
 
+/* The lock is released in between, so that no thread waits long for it. */
+static void take_unused(struct ha_heap *heap, unsigned size_class, size_t max_looks) {
+  struct ha_list_walk walk = {NULL, 0, ha_load_relaxed(&heap->lists[size_class].first) == NULL};
+  while (!walk.is_over && walk.looks < max_looks) {
+    ha_lock(HA_RANK_ABANDONED);
+    struct ha_page *page = ha_heap_take_unused_locked(heap, size_class, &walk);
+    if (page != NULL) {
+      let_go_locked(page, WAKE_AT_LAST);
+    }
+    ha_unlock(HA_RANK_ABANDONED);
+  }
+}
+
 void ha_abandoned_take_from_idle(struct ha_heap *heap, bool at_once) {
-  if (ha_load_relaxed(&heap->woken) == NULL || heap->is_borrowed) {
+  if (heap->is_borrowed) {
     return;
   }
   ha_lock(HA_RANK_ABANDONED);
   uint32_t tends = ha_load_relaxed(&heap->tends);
-  if (at_once || tends == heap->tends_seen) {
+  bool is_idle = at_once || tends == heap->tends_seen;
+  heap->tends_seen = tends;
+  if (is_idle) {
     take_from_queue_locked(heap);
   }
-  heap->tends_seen = tends;
   ha_unlock(HA_RANK_ABANDONED);
+  for (unsigned size_class = 0; size_class < HA_CLASS_COUNT && is_idle; size_class++) {
+    take_unused(heap, size_class, at_once ? LOOKS_WHEN_ASKED : LOOKS_A_ROUND);
+  }
 }
 
 static struct ha_page *first_due_locked(unsigned size_class, bool all) {

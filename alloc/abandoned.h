@@ -10,7 +10,9 @@
  *
  * Whoever releases memory can look into listed pages, since no thread owns them: after two seconds the OS pages that
  * are wholly free are given back (park.h). That is why threads give sparse pages up: memory they do not use is then
- * returned although they do nothing.
+ * returned although they do nothing. From a thread that does nothing, full pages into which others have freed blocks and
+ * pages of which no block is in use are taken. What stays with it are its current pages, and pages with room into which
+ * it has itself freed blocks, as long as any block of them is in use.
  */
 #ifndef HA_ALLOC_ABANDONED_H
 #define HA_ALLOC_ABANDONED_H
@@ -23,8 +25,8 @@ void ha_abandoned_add_locked(struct ha_page *page);
 /* The same for a sparse page of the calling thread, which holds no lock. */
 void ha_abandoned_add_sparse(struct ha_page *page);
 
-/* Takes full pages into which others have freed blocks from a heap whose owner does not look at them: for a full round
- * between two calls, or, if `at_once`, at all. They are listed as sparse ones are. */
+/* Takes full pages into which others have freed blocks, and pages that others have emptied, from a heap whose owner does
+ * not look at them: for a full round between two calls, or, if `at_once`, at all. They are listed as sparse ones are. */
 void ha_abandoned_take_from_idle(struct ha_heap *heap, bool at_once);
 
 /* Gives back the free OS pages of up to max_pages pages that have been listed for two seconds, or, if `all`, for any

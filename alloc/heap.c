@@ -6,6 +6,7 @@
 
 #include "alloc/abandoned.h"
 #include "alloc/arena.h"
+#include "alloc/heap_lists.h"
 #include "alloc/limit.h"
 #include "alloc/park.h"
 #include "alloc/release.h"
@@ -17,9 +18,6 @@
 
 /* Pages that a thread looks into when all are asked for memory. */
 #define PARKED_WHEN_ASKED 64
-
-/* A thread keeps as many pages with room of a class for itself; sparse ones beyond that are for all. */
-#define KEPT_LISTED_PAGES 4
 
 /* A program that allocates blocks of few sizes finds the page for its next sample ready; one of many sizes need not hold a
  * page for each. */
@@ -54,106 +52,41 @@ static void set_current(struct ha_heap *heap, unsigned size_class, struct ha_pag
   }
 }
 
-/* Pages that are set aside. A page of which most is in use lies on its list with a floor under its pending count, so
- * that the free that makes it sparse, and not only the last one, comes to ha_heap_page_emptied. Sparse means that an eighth
- * of the blocks are in use, or one for each OS page where these hold more than eight: with more of them spread at random
- * hardly any OS page is wholly free. */
-#define SPARSE_DIVISOR 8
-
-static uint32_t sparse_count(const struct ha_page *page) {
-  uint32_t share = page->capacity / SPARSE_DIVISOR;
-  uint32_t os_pages = page->slices * (uint32_t)(HA_SLICE / HA_OS_PAGE);
-  return share < os_pages ? share : os_pages;
-}
-
-static void push_listed(struct ha_heap *heap, struct ha_page *page) {
-  uint32_t floor = sparse_count(page);
-  ha_page_begin_change(page);
-  page->floor = page->pending > floor && !page->is_sampled ? (uint16_t)floor : 0;
-  page->pending -= page->floor;
-  ha_page_end_change(page);
-  ha_page_list_push(&heap->lists[page->size_class], page);
-}
-
-static void raise_floor(struct ha_page *page) {
-  ha_page_begin_change(page);
-  page->pending += page->floor;
-  page->floor = 0;
-  ha_page_end_change(page);
-}
-
-static void remove_listed(struct ha_heap *heap, struct ha_page *page) {
-  ha_page_list_remove(&heap->lists[page->size_class], page);
-  raise_floor(page);
-}
-
 /* What `owner` says of a page that this heap has room in. */
 static void show_owner(struct ha_heap *heap, struct ha_page *page) {
   ha_store_relaxed(&page->owner, heap->is_borrowed || page->is_sampled ? NULL : heap);
 }
 
-/* To the arena, from the list of its class. */
-static void give_back(struct ha_heap *heap, struct ha_page *page) {
-  remove_listed(heap, page);
+/* To the arena, from no list. */
+static void give_back(struct ha_page *page) {
   ha_sampled_page_done(page);
   ha_page_release(page);
 }
 
-/* Gives a page that no longer has blocks in use back, unless it is kept for the next allocations of its
- * class. It is on its list. */
-static void release_if_empty(struct ha_heap *heap, struct ha_page *page) {
-  const struct ha_page_list *list = &heap->lists[page->size_class];
-  if (page->pending + page->floor != 0 || ha_remote_is_queued(page)) {
-    return;
+/* Gives a page that no longer has blocks in use back, unless it is kept for the next allocations of its class. */
+static bool release_if_empty(struct ha_heap *heap, struct ha_page *page) {
+  bool is_only = ha_load_relaxed(&heap->lists[page->size_class].first) == NULL;
+  if (!ha_page_is_unused(page) || (is_only && page->slices == 1)) {
+    return false;
   }
-  bool is_only = list->first == page && page->next == NULL;
-  if (!is_only || page->slices > 1) {
-    give_back(heap, page);
-  }
+  give_back(page);
+  return true;
 }
 
-/* Puts a page with room on the list of its class. Remote frees wake us once more: when all its blocks are
- * back. */
+/* Of a page set aside remote frees tell us again, when this share of its blocks is still in use: the last ones may be
+ * freed by us, and then nobody would tell. */
+#define WAKE_DIVISOR 8
+
+/* Puts a page with room, which is on no list, on that of its class. */
 static void set_aside(struct ha_heap *heap, struct ha_page *page) {
   show_owner(heap, page);
   do {
     ha_page_gather(page, false);
-  } while (page->pending != 0 && !ha_remote_arm_when_empty(page, page->pending));
-  push_listed(heap, page);
-  release_if_empty(heap, page);
-}
-
-/* The lock is free but for the moments in which someone takes pages from an idle heap. */
-static void lock_full(struct ha_heap *heap) {
-  while (!ha_heap_try_lock_full(heap)) {
-    __builtin_ia32_pause();
+  } while (page->pending != 0 &&
+           !ha_remote_arm_when_empty(page, page->pending - page->pending / WAKE_DIVISOR));
+  if (!release_if_empty(heap, page)) {
+    ha_heap_put(heap, page);
   }
-}
-
-/* False if the page was taken from us. */
-static bool leave_full(struct ha_heap *heap, struct ha_page *page) {
-  lock_full(heap);
-  bool is_ours = page->is_full && ha_load_relaxed(&page->heap) == heap;
-  if (is_ours) {
-    ha_page_list_remove(&heap->full, page);
-    page->is_full = false;
-  }
-  ha_heap_unlock_full(heap);
-  return is_ours;
-}
-
-/* False if blocks came back meanwhile. */
-static bool enter_full(struct ha_heap *heap, struct ha_page *page) {
-  const uint32_t wake_at_first = 1;
-  if (!ha_remote_arm_when_empty(page, wake_at_first)) {
-    return false;
-  }
-  lock_full(heap);
-  ha_store_relaxed(&page->owner, NULL);
-  page->is_full = true;
-  ha_page_list_push(&heap->full, page);
-  ha_heap_unlock_full(heap);
-  return true;
 }
 
 bool ha_heap_wake(struct ha_heap *heap, struct ha_page *page) {
@@ -173,12 +106,10 @@ bool ha_heap_wake(struct ha_heap *heap, struct ha_page *page) {
 }
 
 static void handle_woken(struct ha_heap *heap, struct ha_page *page) {
+  /* While it is queued nobody takes it but through the queue. */
+  bool is_listed = ha_heap_pull(heap, page);
   ha_remote_clear_queued(page);
-  if (page->is_full) {
-    leave_full(heap, page); /* ours: no one else has had it since it was queued */
-    set_aside(heap, page);
-  } else if (page != heap->current[page->size_class]) {
-    remove_listed(heap, page);
+  if (is_listed) {
     set_aside(heap, page);
   }
 }
@@ -206,28 +137,15 @@ void ha_heap_tend(struct ha_heap *heap) {
 }
 
 void ha_heap_adopt(struct ha_heap *heap, struct ha_page *page) {
-  page->is_full = false;
   set_aside(heap, page);
 }
 
-/* Whether the class has more pages with room than a thread needs to keep. */
-static bool has_spare_pages(const struct ha_heap *heap, const struct ha_page *page) {
-  unsigned count = 0;
-  const struct ha_page *listed = heap->lists[page->size_class].first;
-  while (listed != NULL && count < KEPT_LISTED_PAGES) {
-    count++;
-    listed = listed->next;
-  }
-  return listed != NULL;
-}
-
 void ha_heap_page_emptied(struct ha_heap *heap, struct ha_page *page) {
-  check(page);
-  if (page == heap->current[page->size_class]) {
+  bool is_spare;
+  if (page == heap->current[page->size_class] || !ha_heap_pull_emptied(heap, page, &is_spare)) {
     return;
   }
-  bool is_spare = page->floor != 0 && has_spare_pages(heap, page) && !ha_remote_is_queued(page);
-  remove_listed(heap, page);
+  check(page);
   if (is_spare) {
     ha_abandoned_add_sparse(page);
   } else {
@@ -237,7 +155,7 @@ void ha_heap_page_emptied(struct ha_heap *heap, struct ha_page *page) {
 }
 
 bool ha_heap_free_to_full(struct ha_heap *heap, struct ha_page *page, struct ha_block *block) {
-  if (!leave_full(heap, page)) {
+  if (!ha_heap_pull(heap, page)) {
     return false;
   }
   block->next = page->local_free;
@@ -282,16 +200,14 @@ void ha_heap_redraw(struct ha_heap *heap) {
 
 /* The first page of the list that has blocks; pages found full on the way are put where they belong. */
 static struct ha_page *take_listed(struct ha_heap *heap, unsigned size_class) {
-  struct ha_page_list *list = &heap->lists[size_class];
-  while (list->first != NULL) {
-    struct ha_page *page = list->first;
-    remove_listed(heap, page);
+  struct ha_page *page;
+  while ((page = ha_heap_pull_first(heap, size_class)) != NULL) {
     if (ha_page_refill(page)) {
       ha_remote_disarm(page);
       return page;
     }
-    if (!enter_full(heap, page)) {
-      push_listed(heap, page);
+    if (!ha_heap_put_full(heap, page)) {
+      ha_heap_put(heap, page);
     }
   }
   return NULL;
@@ -330,23 +246,19 @@ void ha_heap_trim(struct ha_heap *heap) {
       set_aside(heap, current);
     }
     /* Others are given back as they become empty; the one that is kept came first. */
-    struct ha_page *kept = heap->lists[size_class].first;
-    if (kept != NULL && kept->pending + kept->floor == 0 && !ha_remote_is_queued(kept)) {
-      give_back(heap, kept);
+    struct ha_page *kept = ha_heap_pull_empty(heap, size_class);
+    if (kept != NULL) {
+      give_back(kept);
     }
   }
 }
 
 /* The pages with room of one class. Returns how many it looked into. */
 static size_t park_class(struct ha_heap *heap, unsigned size_class, size_t max_pages) {
-  struct ha_page_list *list = &heap->lists[size_class];
-  const struct ha_page *last = list->first != NULL ? list->first->prev : NULL;
+  size_t count = ha_heap_count_listed(heap, size_class, max_pages);
   size_t done = 0;
-  bool was_last = last == NULL;
-  while (!was_last && done < max_pages) {
-    struct ha_page *page = list->first;
-    was_last = page == last;
-    remove_listed(heap, page);
+  struct ha_page *page;
+  while (done < count && (page = ha_heap_pull_first(heap, size_class)) != NULL) {
     ha_page_gather(page, false);
     ha_page_park(page);
     set_aside(heap, page);
@@ -451,7 +363,7 @@ static struct ha_page *refill(struct ha_heap *heap, unsigned size_class) {
       if (ha_page_refill(page)) {
         return page;
       }
-    } while (!enter_full(heap, page));
+    } while (!ha_heap_put_full(heap, page));
   }
   set_current(heap, size_class, &ha_empty_page);
   page = take_listed(heap, size_class);
@@ -547,7 +459,7 @@ static void give_up(struct ha_page_list *list) {
   while (list->first != NULL) {
     struct ha_page *page = list->first;
     ha_page_list_remove(list, page);
-    raise_floor(page);
+    ha_page_raise_floor(page);
     ha_abandoned_add_locked(page);
   }
 }

@@ -28,12 +28,11 @@
 struct ha_heap {
   struct ha_page *direct[HA_DIRECT_COUNT];   /* current page by size in 16-byte units */
   struct ha_page *current[HA_CLASS_COUNT];   /* never NULL: a class without a page has the empty page */
-  struct ha_page_list lists[HA_CLASS_COUNT]; /* pages with room that are not current */
+  struct ha_page_list lists[HA_CLASS_COUNT]; /* pages with room that are not current; lists_lock */
   int64_t countdown[HA_CLASS_COUNT];         /* objects until the next sample, beyond what is granted */
   uint64_t granted[HA_CLASS_COUNT];          /* owner writes, statistics read */
-  struct ha_page_list full;                  /* full_lock */
-  uint32_t
-      full_lock; /* atomic: 1 while someone changes `full`; others than the owner only try, see abandoned.c */
+  struct ha_page_list full;                  /* pages without room; lists_lock */
+  uint32_t lists_lock; /* atomic: 1 while someone changes `lists` or `full`, see heap_lists.h */
   uint32_t tends;      /* atomic: how often the owner has looked at `woken` */
   uint32_t tends_seen; /* HA_RANK_ABANDONED: that number when it was last compared */
   struct ha_random random;
@@ -89,15 +88,6 @@ HA_INLINE uint64_t ha_heap_mallocs(const struct ha_heap *heap, unsigned size_cla
 
 /* Takes over a page that was claimed for this heap. */
 void ha_heap_adopt(struct ha_heap *heap, struct ha_page *page);
-
-/* Whoever changes heap->full holds this. */
-HA_INLINE bool ha_heap_try_lock_full(struct ha_heap *heap) {
-  return ha_exchange_acq_rel(&heap->full_lock, 1) == 0;
-}
-
-HA_INLINE void ha_heap_unlock_full(struct ha_heap *heap) {
-  ha_store_release(&heap->full_lock, 0);
-}
 
 /* Queues a page with QUEUED set for its owner; false if the heap is closed. Any thread. */
 bool ha_heap_wake(struct ha_heap *heap, struct ha_page *page);

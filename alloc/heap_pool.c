@@ -50,6 +50,7 @@ struct ha_heap *ha_heap_open(void) {
   if (heap != NULL) {
     ha_random_seed(&heap->random, ha_random_fresh_seed());
     ha_heap_redraw(heap);
+    ha_owner_add(&heap->tends, 1); /* nobody has seen this thread idle yet */
     ha_store_release(&heap->woken, NULL);
   }
   return heap;

@@ -29,12 +29,15 @@ HA_INLINE void *ha_malloc(size_t size) {
 
 HA_INLINE void ha_free(void *block) {
   struct ha_page *page = ha_page_of(block);
-  if (ha_likely(page != NULL && ha_load_relaxed(&page->owner) == ha_thread_heap)) {
+  struct ha_heap *heap = ha_thread_heap;
+  if (ha_likely(page != NULL && ha_load_relaxed(&page->owner) == heap)) {
     struct ha_block *freed = block;
     freed->next = page->local_free;
     page->local_free = freed;
+    /* In this order, see is_unused_locked in heap_lists.c. */
+    __atomic_signal_fence(__ATOMIC_RELEASE);
     if (ha_unlikely(--page->pending == 0)) {
-      ha_heap_page_emptied(ha_thread_heap, page);
+      ha_heap_page_emptied(heap, page);
     }
     return;
   }

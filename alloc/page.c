@@ -67,7 +67,8 @@ void ha_page_init(struct ha_page *page, unsigned size_class) {
   page->size_class = (uint16_t)size_class;
   page->block_size = ha_class_size(size_class);
   page->capacity = (uint16_t)(page->slices * HA_SLICE / page->block_size);
-  page->is_sampled = page->is_zero = page->is_full = false;
+  page->is_sampled = page->is_zero = false;
+  page->place = HA_PLACE_NONE;
   page->listed = 0;
   page->parked = NULL;
   page->next = page->prev = page->woken_next = NULL;

@@ -47,6 +47,13 @@ enum ha_page_kind {
   HA_PAGE_HUGE,   /* one block in a mapping of its own */
 };
 
+/* On which list of its heap a page is; see heap_lists.h. */
+enum ha_page_place {
+  HA_PLACE_NONE, /* current, held by someone, or of no heap */
+  HA_PLACE_LISTED,
+  HA_PLACE_FULL, /* `owner` is NULL */
+};
+
 struct ha_page {
   /* Line 1: the owner thread's; statistics read it with relaxed loads. */
   struct ha_block *free;       /* alloc list */
@@ -68,7 +75,7 @@ struct ha_page {
   bool is_sampled;   /* all its blocks are samples: there is a record for each */
   bool is_fresh;     /* nothing of the span was resident: carved blocks are zero but for their link */
   bool is_zero;      /* owner: so is every block of the alloc list */
-  bool is_full;      /* owner: on the heap's full list, `owner` is NULL */
+  uint8_t place;     /* heap->lists_lock: enum ha_page_place */
   uint8_t listed;    /* HA_RANK_ABANDONED: on which abandoned list, enum in abandoned.c */
   uint8_t listed_at; /* HA_RANK_ABANDONED: since when, seconds modulo 256 */
   bool is_far;       /* HA_RANK_ARENA: a page of samples cut from the far end of free space */

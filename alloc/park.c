@@ -39,15 +39,16 @@ static char *os_page(const struct ha_page *page, size_t index) {
   return page->start + index * HA_OS_PAGE;
 }
 
-/* The blocks that an OS page has a part of: [first, end). */
+/* The blocks that an OS page has a part of: [first, end). Behind the last block of a page there may be none. */
 struct overlap {
   size_t first;
   size_t end;
 };
 
 static struct overlap blocks_in(const struct ha_page *page, size_t index) {
-  return (struct overlap){index * HA_OS_PAGE / page->block_size,
-                          ((index + 1) * HA_OS_PAGE - 1) / page->block_size + 1};
+  size_t first = index * HA_OS_PAGE / page->block_size;
+  size_t end = ((index + 1) * HA_OS_PAGE - 1) / page->block_size + 1;
+  return (struct overlap){first, end < page->capacity ? end : page->capacity};
 }
 
 static bool is_free(const struct ha_page *page, const uint64_t *free_blocks, size_t index) {

@@ -6,6 +6,7 @@
 #include "alloc/pressure.h"
 
 #include <errno.h>
+#include <sched.h>
 
 #include "alloc/background.h"
 #include "base/atomic.h"
@@ -94,6 +95,11 @@ void ha_pressure_deliver(uint64_t now) {
 
 void ha_pressure_after_fork_in_child(void) {
   ha_store_relaxed(&is_delivering, 0);
+  for (unsigned i = 0; i < FUNCTIONS_MAX; i++) {
+    /* By a thread that the child does not have. */
+    int claimed = CLAIMED;
+    ha_cas_strong_acq_rel(&functions[i].state, &claimed, UNUSED);
+  }
 }
 
 void ha_pressure_report_with(void (*report_fn)(uint64_t limit, uint64_t quantity)) {
@@ -116,8 +122,11 @@ static bool take_slot(unsigned i, pressure_fn *fn, void *arg) {
     ha_store_release(&functions[i].state, IN_USE);
     return true;
   }
-  int known = ha_load_acquire(&functions[i].state);
-  if (known == CLAIMED || functions[i].fn != fn || functions[i].arg != arg) {
+  /* Whoever claims the slot now may be registering the same. */
+  while (ha_load_acquire(&functions[i].state) == CLAIMED) {
+    sched_yield();
+  }
+  if (functions[i].fn != fn || functions[i].arg != arg) {
     return false;
   }
   ha_store_release(&functions[i].state, IN_USE);

@@ -9,7 +9,7 @@
  *
  * A freeing thread touches the page only in the swap, unless that swap sets QUEUED: QUEUED pins the page (no one
  * releases or claims it) until its holder has queued it and the owner has taken it from the queue.
- * A full page asks to be woken at the first free, a page set aside when all its blocks are back, an abandoned page
+ * A full page asks to be woken at the first free, a page set aside when most of its blocks are back, an abandoned page
  * at the next free, whose thread then adopts it.
  */
 #ifndef HA_ALLOC_REMOTE_H
@@ -50,8 +50,12 @@ HA_INLINE uint32_t ha_remote_count(uint64_t word) {
   return (uint32_t)(word >> 48);
 }
 
+HA_INLINE bool ha_remote_word_is_queued(uint64_t word) {
+  return (word & 1) != 0;
+}
+
 HA_INLINE bool ha_remote_is_queued(const struct ha_page *page) {
-  return (ha_load_acquire(&page->remote) & 1) != 0;
+  return ha_remote_word_is_queued(ha_load_acquire(&page->remote));
 }
 
 #endif

@@ -354,7 +354,7 @@ static void tend_when_asked(void) {
 static void queue_one(size_t page) {
   ha_outbox_flush(&ha_heap_of_thread()->outbox);
   wanted = ha_page_of(blocks[page * PER_PAGE]);
-  CHECK(wanted->is_full, "page %zu is not full", page);
+  CHECK(wanted->place == HA_PLACE_FULL, "page %zu is not full", page);
   free_block(&blocks[page * PER_PAGE]);
   CHECK(ha_remote_count(wanted->remote) == 1, "the page does not have its block");
 }

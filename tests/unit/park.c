@@ -150,9 +150,9 @@ static bool is_wholly_free(size_t index) {
   return true;
 }
 
-/* Behind the last block some bytes may be left. Whether an OS page with such a rest goes is not asked for. */
+/* Behind the last block some bytes may be left, also of OS pages without any block. Whether those go is not asked for. */
 static bool is_covered(size_t index) {
-  return (index + 1) * HA_OS_PAGE <= model.page->capacity * model.page->block_size;
+  return index * HA_OS_PAGE < model.page->capacity * model.page->block_size;
 }
 
 static bool is_marked_resident(size_t index) {

@@ -9,6 +9,8 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "alloc/limit.h"
 #include "base/atomic.h"
@@ -299,6 +301,48 @@ TEST(threads_register_at_once) {
   press(START);
   for (int i = 0; i < FUNCTIONS; i++) {
     CHECK_EQ(told[i].calls, 1u);
+  }
+}
+
+/* Threads that spin until both are there, so that they meet in the same slot. */
+static int arrived; /* atomic */
+
+static void *register_same(void *arg) {
+  struct told *pair = arg;
+  for (int i = 0; i < FUNCTIONS; i++) {
+    __atomic_fetch_add(&arrived, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&arrived, __ATOMIC_SEQ_CST) < 2 * (i + 1)) {
+    }
+    CHECK_EQ(hp_on_memory_pressure(remember, &pair[i]), 0);
+  }
+  return NULL;
+}
+
+#define SAME_ROUNDS 200
+
+/* In a process of its own, where all slots are unused. */
+static void register_same_in_child(void) {
+  static struct told told[FUNCTIONS];
+  pthread_t thread;
+  pthread_create(&thread, NULL, register_same, told);
+  register_same(told);
+  pthread_join(thread, NULL);
+  press(START);
+  for (int i = 0; i < FUNCTIONS; i++) {
+    CHECK_EQ(told[i].calls, 1u);
+  }
+}
+
+TEST_WITHIN(120, two_threads_that_register_the_same_have_it_called_once) {
+  for (int round = 0; round < SAME_ROUNDS; round++) {
+    pid_t child = fork();
+    if (child == 0) {
+      register_same_in_child();
+      _exit(0);
+    }
+    int status;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "round %d failed", round);
   }
 }
 
