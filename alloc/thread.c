@@ -12,6 +12,7 @@
 #include "base/atomic.h"
 #include "base/config.h"
 #include "sampler/interval.h"
+#include "sampler/trail.h"
 
 /* One before the last that POSIX promises: a heap that is opened by another destructor in the first round, behind ours,
  * is seen by ours in one round less. */
@@ -36,6 +37,7 @@ static void on_thread_exit(void *value) {
   ha_thread_heap = &ha_empty_heap;
   ha_heap_close(heap);
   ha_heap_retire(heap);
+  ha_trail_close();
 }
 
 /* Runs at the process's first allocation, which comes before there is a second thread. */

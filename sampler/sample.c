@@ -10,6 +10,7 @@
 #include "labels/context.h"
 #include "sampler/interval.h"
 #include "sampler/rows.h"
+#include "sampler/trail.h"
 #include "sampler/unwind.h"
 
 static HA_TLS bool
@@ -41,6 +42,7 @@ HA_NOINLINE struct ha_entry *ha_sample_site(uint32_t size_class, size_t block_si
     return NULL;
   }
   taking = true;
+  ha_trail_open();
   uint32_t depth = (uint32_t)ha_config.stack_depth;
   uintptr_t *frames = __builtin_alloca(depth * sizeof *frames);
   uint32_t frame_count = ha_unwind(frames, depth);

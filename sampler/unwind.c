@@ -28,6 +28,7 @@
 #include "sampler/resolver.h"
 #include "sampler/rule_cache.h"
 #include "sampler/stack_memory.h"
+#include "sampler/trail.h"
 
 /* A frame larger than this is taken for a wild pointer: where frame pointers are guessed, and where rules
  * say. */
@@ -71,10 +72,14 @@ static bool is_own_code(uintptr_t address) {
   return address < end && address >= ha_load_relaxed(&unwinder.own_start);
 }
 
+static bool is_code_address(uintptr_t address) {
+  return address >= LOWEST_CODE_ADDRESS && address < HIGHEST_CODE_ADDRESS;
+}
+
 /* False when the walk should end. halloc's own frames are left out, also between others: a new-handler that allocates
  * is called by us. */
 static bool take_frame(struct walk *walk, uintptr_t return_address) {
-  if (return_address < LOWEST_CODE_ADDRESS || return_address >= HIGHEST_CODE_ADDRESS) {
+  if (!is_code_address(return_address)) {
     return false;
   }
   if (is_own_code(return_address)) {
@@ -96,6 +101,7 @@ struct registers {
   uintptr_t base;       /* rbx, while has_base */
   bool has_base;        /* rbx is being followed; so are halloc's own frames, and rules are found anew */
   bool wants_base;      /* the walk ended for want of it */
+  bool is_outermost;    /* the walk ended because the code at pc has no caller */
   bool was_interrupted; /* pc is an address to execute, not one to return to */
   struct ha_stack_memory memory;
 };
@@ -180,6 +186,9 @@ static bool step_by_rule(struct registers *registers) {
     break;
   case HA_RULE_SIGNAL:
     return step_over_signal(registers);
+  case HA_RULE_LAST:
+    registers->is_outermost = true;
+    return false;
   case HA_RULE_UNKNOWN:
     return step_by_frame_pointer(registers);
   default:
@@ -198,8 +207,9 @@ static bool step_by_rule(struct registers *registers) {
 }
 
 /* As step_by_rule for what nearly all frames are: a rule at hand, of the two plain kinds, and all words in the known part
- * of the stack. False: nothing was done. */
-HA_INLINE bool step_quickly(struct registers *registers) {
+ * of the stack. False: nothing was done. *ret_saved: where the caller's frame pointer was, from its stack pointer;
+ * HA_TRAIL_KEPT: it is ours. */
+HA_INLINE bool step_quickly(struct registers *registers, intptr_t *ret_saved) {
   uint64_t word = ha_rule_peek(registers->pc - 1);
   struct ha_rule rule = ha_rule_unpack(word);
   if (word == 0 || rule.kind > HA_RULE_FRAME || registers->was_interrupted) {
@@ -220,6 +230,68 @@ HA_INLINE bool step_quickly(struct registers *registers) {
   registers->pc = *(const uintptr_t *)return_at;
   registers->fp = rule.frame_place == HA_FRAME_KEPT ? fp : *(const uintptr_t *)saved_at;
   registers->sp = cfa;
+  *ret_saved = (intptr_t)(saved_at - cfa);
+  return true;
+}
+
+/* Follows the trail from where it is met, as far as it leads and there is room for frames. False at the outermost frame. */
+HA_INLINE bool follow_trail(struct registers *registers, struct ha_trail_walk *path, struct walk *walk) {
+  const struct ha_trail_step *met =
+      registers->was_interrupted ? NULL : ha_trail_meet(path, registers->pc, registers->sp, registers->fp);
+  if (met == NULL) {
+    return true;
+  }
+  const struct ha_trail *trail = path->trail;
+  const struct ha_trail_step *step = met;
+  uintptr_t *frame = walk->frames + walk->count;
+  const uintptr_t *end = walk->frames + walk->max;
+  while (step > trail->steps && frame < end && ha_trail_leads_to(trail, step - 1)) {
+    step--;
+    *frame++ = step->pc;
+  }
+  walk->count = (uint32_t)(frame - walk->frames);
+  ha_trail_followed(path, met, step);
+  registers->pc = step->pc;
+  registers->sp = trail->high - step->below;
+  registers->fp = step->fp;
+  registers->is_outermost = step == trail->steps && trail->is_whole;
+  return !registers->is_outermost;
+}
+
+/* A step that is not to be found on the trail, on which halloc's own frames do not lie. */
+HA_INLINE bool step_anew(struct registers *registers, struct ha_trail_walk *path) {
+  intptr_t saved;
+  if (step_quickly(registers, &saved)) {
+    if (ha_likely(is_code_address(registers->pc) && !is_own_code(registers->pc))) {
+      ha_trail_add(path, registers->pc, registers->sp, registers->fp, saved);
+    } else {
+      ha_trail_break(path);
+    }
+    return true;
+  }
+  if (!step_by_rule(registers)) {
+    return false;
+  }
+  ha_trail_break(path);
+  return true;
+}
+
+/* Out of halloc, which is compiled with frame pointers and so needs no rules. False if that leads nowhere. */
+static bool leave_own_code(struct registers *registers) {
+  do {
+    uintptr_t fp = registers->fp;
+    uintptr_t size = registers->memory.high - registers->memory.low;
+    bool is_on_known_stack = size > 2 * WORD && fp - registers->memory.low <= size - 2 * WORD;
+    if (!is_on_known_stack || fp < registers->sp || fp % WORD != 0) {
+      if (!step_by_frame_pointer(registers)) {
+        return false;
+      }
+      continue;
+    }
+    registers->pc = ((const uintptr_t *)fp)[1];
+    registers->fp = ((const uintptr_t *)fp)[0];
+    registers->sp = fp + 2 * WORD;
+  } while (is_own_code(registers->pc));
   return true;
 }
 
@@ -239,16 +311,16 @@ static void walk_stack(struct walk *walk, uintptr_t frame) {
   struct registers registers = {.sp = frame, .fp = frame};
   ha_stack_memory_begin(&registers.memory, frame);
   bool by_rules = ha_config.unwind != HA_UNWIND_FP;
-  /* halloc is compiled with frame pointers: its own frames need no rules. */
-  bool is_there;
-  do {
-    is_there = step_by_frame_pointer(&registers);
-  } while (is_there && is_own_code(registers.pc));
+  bool is_there = leave_own_code(&registers);
+  struct ha_trail_walk path;
+  ha_trail_begin(&path, by_rules ? registers.memory.high : 0);
+  ha_trail_add(&path, registers.pc, registers.sp, registers.fp, HA_TRAIL_KEPT);
   /* An interrupted frame is given one further, since one is taken off when addresses are named. */
   while (is_there && take_frame(walk, registers.pc + registers.was_interrupted)) {
-    is_there =
-        by_rules ? step_quickly(&registers) || step_by_rule(&registers) : step_by_frame_pointer(&registers);
+    is_there = follow_trail(&registers, &path, walk) &&
+               (by_rules ? step_anew(&registers, &path) : step_by_frame_pointer(&registers));
   }
+  ha_trail_end(&path, registers.is_outermost);
   ha_stack_memory_end(&registers.memory, registers.sp);
   if (ha_unlikely(registers.wants_base)) {
     walk_with_base(walk);

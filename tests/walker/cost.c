@@ -16,6 +16,7 @@
 #include "base/config.h"
 #include "sampler/resolver.h"
 #include "sampler/rule_cache.h"
+#include "sampler/trail.h"
 #include "sampler/unwind.h"
 
 #define DEPTH 30
@@ -39,6 +40,7 @@ static double now_ns(void) {
 }
 
 __attribute__((noinline)) static void measure(void) {
+  ha_trail_open();
   count = ha_unwind(frames, MAX);
   double start = now_ns();
   for (int i = 0; i < WALKS; i++) {
