@@ -59,15 +59,22 @@ HA_NOINLINE void *ha_malloc_slow(size_t size) {
 }
 
 void *ha_malloc_aligned(size_t size, size_t alignment) {
-  if (alignment <= HA_BLOCK_ALIGNMENT) {
-    return ha_malloc(size);
+  if (size > HA_MEDIUM_MAX || alignment > HA_SLICE) {
+    return alignment > HA_BLOCK_ALIGNMENT ? alloc_large(size, alignment) : ha_malloc(size);
   }
-  if (size > HA_MEDIUM_MAX || alignment > HA_SLICE || ha_align_up(size, alignment) > HA_MEDIUM_MAX) {
+  size_t rounded = ha_size_for_alignment(size, alignment);
+  if (ha_likely(rounded <= HA_DIRECT_MAX)) {
+    struct ha_page *page = ha_direct_page(rounded);
+    if (ha_page_take_credit(page)) {
+      return ha_page_pop(page);
+    }
+  }
+  if (rounded > HA_MEDIUM_MAX) {
     return alloc_large(size, alignment);
   }
-  unsigned size_class = ha_class_of_aligned(size, alignment);
+  unsigned size_class = ha_class_of(rounded);
   struct ha_page *page = ha_thread_heap->current[size_class];
-  if (ha_page_take_credit(page)) {
+  if (rounded > HA_DIRECT_MAX && ha_page_take_credit(page)) {
     return ha_page_pop(page);
   }
   return alloc_class(size_class, size);

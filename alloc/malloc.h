@@ -17,9 +17,14 @@ void ha_free_slow(void *block, struct ha_page *page);
 /* alignment: a power of two. */
 void *ha_malloc_aligned(size_t size, size_t alignment);
 
+/* size <= HA_DIRECT_MAX. */
+HA_INLINE struct ha_page *ha_direct_page(size_t size) {
+  return ha_thread_heap->direct[(size + HA_BLOCK_ALIGNMENT - 1) / HA_BLOCK_ALIGNMENT];
+}
+
 HA_INLINE void *ha_malloc(size_t size) {
   if (ha_likely(size <= HA_DIRECT_MAX)) {
-    struct ha_page *page = ha_thread_heap->direct[(size + HA_BLOCK_ALIGNMENT - 1) / HA_BLOCK_ALIGNMENT];
+    struct ha_page *page = ha_direct_page(size);
     if (ha_page_take_credit(page)) {
       return ha_page_pop(page);
     }

@@ -21,6 +21,8 @@
 #define HA_MEDIUM_MAX (128 * 1024)
 #define HA_CLASS_COUNT HP_SIZE_CLASSES
 
+_Static_assert((17 - 7) * 8 + HA_LINEAR_CLASSES == HA_CLASS_COUNT, "classes end at HA_MEDIUM_MAX = 2^17");
+
 HA_INLINE unsigned ha_class_of(size_t size) {
   if (size <= HA_LINEAR_MAX) {
     return size == 0 ? 0 : (unsigned)((size + 15) / 16) - 1;
@@ -39,8 +41,12 @@ HA_INLINE size_t ha_class_size(unsigned size_class) {
   return ((size_t)1 << log) + ((size_t)(step % 8 + 1) << (log - 3));
 }
 
-/* The smallest class of at least `size` bytes whose blocks are all aligned; size <= HA_MEDIUM_MAX after
- * rounding. */
-unsigned ha_class_of_aligned(size_t size, size_t alignment);
+/* The request to make instead so that the block is aligned to a power of two from HA_BLOCK_ALIGNMENT to HA_SLICE. Pages
+ * start at multiples of HA_SLICE, so a class serves an alignment when that divides its size. The steps between classes
+ * are powers of two: the class of a multiple of the alignment has that very size if the step is smaller than the
+ * alignment, and else a multiple of the step, which the alignment divides. */
+HA_INLINE size_t ha_size_for_alignment(size_t size, size_t alignment) {
+  return ha_align_up(size != 0 ? size : 1, alignment);
+}
 
 #endif

@@ -52,7 +52,7 @@ TEST(large_sizes_go_on_with_the_same_numbering) {
 }
 
 static void check_aligned(size_t size, size_t alignment) {
-  unsigned size_class = ha_class_of_aligned(size, alignment);
+  unsigned size_class = ha_class_of(ha_size_for_alignment(size, alignment));
   size_t block = ha_class_size(size_class);
   CHECK(size_class < HA_CLASS_COUNT && block >= size && block % alignment == 0,
         "size %zu alignment %zu has class %u of %zu bytes", size, alignment, size_class, block);
