@@ -32,7 +32,7 @@ struct ha_heap {
   int64_t countdown[HA_CLASS_COUNT];         /* objects until the next sample, beyond what is granted */
   uint64_t granted[HA_CLASS_COUNT];          /* owner writes, statistics read */
   struct ha_page_list full;                  /* pages without room; lists_lock */
-  uint32_t lists_lock; /* atomic: 1 while someone changes `lists` or `full`, see heap_lists.h */
+  uint32_t lists_lock; /* atomic: 0, or taken to change `lists` or `full`; see heap_lists.c */
   uint32_t tends;      /* atomic: how often the owner has looked at `woken` */
   uint32_t tends_seen; /* HA_RANK_ABANDONED: that number when it was last compared */
   struct ha_random random;

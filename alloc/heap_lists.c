@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lists under a lock of one word, for which nobody waits but the owner, and then for some links.
+ * Lists under a lock of one word, for which nobody waits but the owner, and then for some links. It sleeps while it
+ * waits, since who takes may need the processor to get on. Who takes and finds the lock busy goes away.
+ *
+ * The word is 0, or tells which process took the lock (ha_locks_process): in a child made without fork handlers the
+ * holder may be a thread that is not there, and then the lock is the owner's.
  */
 #include "alloc/heap_lists.h"
 
-#include <sched.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "alloc/remote.h"
 #include "base/lock.h"
@@ -17,24 +24,60 @@
  * more of them spread at random hardly any OS page is wholly free. */
 #define SPARSE_DIVISOR 8
 
-#define SPINS_BEFORE_YIELD 100
+#define SPINS_BEFORE_SLEEP 100
+
+/* The lock's lowest bit: the owner sleeps until it is free. */
+#define AWAITED 1u
 
 static bool try_lock(struct ha_heap *heap) {
-  return ha_exchange_acq_rel(&heap->lists_lock, 1) == 0;
+  uint32_t none = 0;
+  return ha_cas_strong_acq_rel(&heap->lists_lock, &none, ha_locks_process() << 1);
 }
 
-/* Owner. Yields now and then, since who takes may not be running. */
-static void lock(struct ha_heap *heap) {
-  for (unsigned spins = 1; !try_lock(heap); spins++) {
-    if (spins % SPINS_BEFORE_YIELD == 0) {
-      sched_yield();
-    }
-    __builtin_ia32_pause();
+/* Returns when the lock may be free. */
+static void sleep_until_unlocked(struct ha_heap *heap) {
+  uint32_t word = ha_load_relaxed(&heap->lists_lock);
+  if (word == 0) {
+    return;
+  }
+  if (word >> 1 != ha_locks_process_now()) {
+    ha_store_release(&heap->lists_lock, 0); /* by a thread that this process does not have */
+  } else if ((word & AWAITED) != 0 || ha_cas_strong_acq_rel(&heap->lists_lock, &word, word | AWAITED)) {
+    syscall(SYS_futex, &heap->lists_lock, FUTEX_WAIT_PRIVATE, word | AWAITED, NULL, NULL, 0);
   }
 }
 
+static HA_COLD void lock_busy(struct ha_heap *heap) {
+  int saved = errno;
+  for (unsigned tries = 0; !try_lock(heap); tries++) {
+    if (tries < SPINS_BEFORE_SLEEP) {
+      __builtin_ia32_pause();
+    } else {
+      sleep_until_unlocked(heap);
+    }
+  }
+  errno = saved;
+}
+
+/* Owner. */
+static void lock(struct ha_heap *heap) {
+  if (ha_unlikely(!try_lock(heap))) {
+    lock_busy(heap);
+  }
+}
+
+/* Owner: nobody else waits. */
 static void unlock(struct ha_heap *heap) {
   ha_store_release(&heap->lists_lock, 0);
+}
+
+/* Who takes. */
+static void unlock_for_owner(struct ha_heap *heap) {
+  if ((ha_exchange_acq_rel(&heap->lists_lock, 0) & AWAITED) != 0) {
+    int saved = errno;
+    syscall(SYS_futex, &heap->lists_lock, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    errno = saved;
+  }
 }
 
 static uint32_t sparse_count(const struct ha_page *page) {
@@ -187,7 +230,7 @@ bool ha_heap_take_queued_locked(struct ha_heap *heap, struct ha_page *page) {
   if (is_taken) {
     take_locked(heap, page);
   }
-  unlock(heap);
+  unlock_for_owner(heap);
   return is_taken;
 }
 
@@ -227,6 +270,6 @@ struct ha_page *ha_heap_take_unused_locked(struct ha_heap *heap, unsigned size_c
   for (unsigned i = 0; i < HA_LOOKS_AT_ONCE && taken == NULL && !walk->is_over; i++) {
     taken = look_locked(heap, &heap->lists[size_class], walk);
   }
-  unlock(heap);
+  unlock_for_owner(heap);
   return taken;
 }

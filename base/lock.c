@@ -44,7 +44,8 @@ HA_INLINE void note_release(enum ha_rank rank) {
 #endif
 
 static uint32_t
-    *fork_witness; /* nonzero content in the process that mapped it or handled its fork; set once */
+    *fork_witness;           /* nonzero content in the process that mapped it or handled its fork; set once */
+static uint32_t process = 1; /* atomic */
 
 void ha_locks_notice_forks(void) {
   uint32_t *page = ha_os_map(HA_OS_PAGE);
@@ -59,16 +60,31 @@ static void make_new(void) {
   for (int rank = 0; rank < HA_RANK_COUNT; rank++) {
     pthread_mutex_init(&locks[rank].mutex, NULL);
   }
+  ha_owner_add(&process, 1);
   if (fork_witness != NULL) {
     *fork_witness = 1;
   }
 }
 
-static HA_COLD void lock_busy(enum ha_rank rank) {
+/* In a child made without handlers, which has one thread. */
+static void notice_fork(void) {
   const uint32_t *witness = ha_load_acquire(&fork_witness);
   if (witness != NULL && *witness == 0) {
     make_new();
   }
+}
+
+uint32_t ha_locks_process(void) {
+  return ha_load_relaxed(&process);
+}
+
+uint32_t ha_locks_process_now(void) {
+  notice_fork();
+  return ha_locks_process();
+}
+
+static HA_COLD void lock_busy(enum ha_rank rank) {
+  notice_fork();
   pthread_mutex_lock(&locks[rank].mutex);
 }
 

@@ -42,6 +42,15 @@ HA_INLINE void ha_lock_assert_held(enum ha_rank rank) {
  */
 void ha_locks_notice_forks(void);
 
+/*
+ * For locks that are kept elsewhere: which process of a line of forks this is, never 0. A lock that was taken under
+ * another number than this was taken by a thread that this process does not have. Costs a load.
+ */
+uint32_t ha_locks_process(void);
+
+/* The same for one who has found such a lock busy: also if this is a child made without handlers. */
+uint32_t ha_locks_process_now(void);
+
 /* For pthread_atfork: take all locks in rank order; let go of them; make them new in the child. */
 void ha_locks_before_fork(void);
 void ha_locks_after_fork_in_parent(void);

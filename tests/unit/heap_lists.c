@@ -9,14 +9,21 @@
 #include "alloc/heap_lists.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "alloc/abandoned.h"
 #include "alloc/page_map.h"
 #include "alloc/release.h"
 #include "alloc/remote.h"
 #include "alloc/stats.h"
+#include "base/clock.h"
 #include "base/config.h"
+#include "base/lock.h"
 #include "base/random.h"
 #include "tests/test.h"
 
@@ -290,4 +297,98 @@ TEST_WITHIN(120, the_last_free_of_an_owner_meets_a_thief) {
     CHECK_EQ(at_rest().HeapAlloc, before.HeapAlloc);
   }
   CHECK(pages_in_use(&before) <= KEPT_PAGES_MAX, "%zu pages stay in use", pages_in_use(&before));
+}
+
+/* ---- The thief is stopped while it has the lists ---- */
+
+enum hold { NOT_HELD, HELD, LET_GO };
+
+static int hold; /* atomic: enum hold */
+static pthread_t thief;
+
+/* The owner is sending the signal, so if its lists are locked it is by the thief. */
+static void stop_if_locked(int signal) {
+  const struct timespec pause = {0, (long)HA_SECOND / 1000};
+  (void)signal;
+  if (ha_load_relaxed(&owner->lists_lock) == 0) {
+    return;
+  }
+  ha_store_release(&hold, HELD);
+  while (ha_load_acquire(&hold) == HELD) {
+    nanosleep(&pause, NULL);
+  }
+}
+
+static void stop_thief(void) {
+  while (ha_load_acquire(&hold) != HELD) {
+    pthread_kill(thief, SIGUSR1);
+    sched_yield();
+  }
+}
+
+static void steal_from(void (*run)(void)) {
+  begin();
+  thief = pthread_self();
+  signal(SIGUSR1, stop_if_locked);
+  pthread_t thread = start(&run);
+  while (ha_load_acquire(&hold) != LET_GO) {
+    ha_abandoned_take_from_idle(owner, true);
+  }
+  meet();
+  pthread_join(thread, NULL);
+}
+
+#define HOLD_NANOS (HA_SECOND / 4)
+
+static void *let_go_later(void *arg) {
+  const struct timespec pause = {0, (long)HOLD_NANOS};
+  nanosleep(&pause, NULL);
+  ha_store_release(&hold, LET_GO);
+  return arg;
+}
+
+static uint64_t time_spent; /* by the owner's processor clock */
+
+static void wait_for_lists(void) {
+  pthread_t other;
+  fill_and_free_some();
+  meet();
+  stop_thief();
+  CHECK_EQ(pthread_create(&other, NULL, let_go_later, NULL), 0);
+  time_spent = ha_clock_thread();
+  ha_heap_count_listed(owner, ha_class_of(SIZE), 1);
+  time_spent = ha_clock_thread() - time_spent;
+  CHECK(ha_load_acquire(&hold) == LET_GO, "the owner did not wait");
+  pthread_join(other, NULL);
+  meet();
+}
+
+/* A thread of higher priority that spins keeps the thief from ever letting go. */
+TEST(an_owner_leaves_the_processor_while_it_waits_for_a_thief) {
+  steal_from(wait_for_lists);
+  CHECK(time_spent < HOLD_NANOS / 10, "%lu ns spent waiting", time_spent);
+}
+
+static int child_status;
+
+static void use_lists_in_child(void) {
+  const unsigned seconds = 10;
+  fill_and_free_some();
+  meet();
+  stop_thief();
+  pid_t child = _Fork();
+  if (child == 0) {
+    alarm(seconds);
+    ha_heap_count_listed(owner, ha_class_of(SIZE), 1);
+    _exit(0);
+  }
+  CHECK_EQ(waitpid(child, &child_status, 0), child);
+  ha_store_release(&hold, LET_GO);
+  meet();
+}
+
+TEST(a_child_made_without_handlers_does_not_wait_for_a_thief_it_does_not_have) {
+  ha_locks_notice_forks();
+  steal_from(use_lists_in_child);
+  CHECK_EQ(child_status, 0);
 }

@@ -95,3 +95,22 @@ TEST(a_child_starts_with_all_locks_free) {
   }
   take("01234");
 }
+
+/* A lock kept elsewhere was taken by a thread that a child does not have, also if no handler has seen the child. */
+TEST(a_child_has_another_number) {
+  uint32_t number = ha_locks_process();
+  ha_locks_notice_forks();
+  CHECK_EQ(ha_locks_process_now(), number);
+  pid_t pid = _Fork();
+  if (pid == 0) {
+    _exit(ha_locks_process_now() == number || ha_locks_process_now() != ha_locks_process());
+  }
+  CHECK_CHILD(pid);
+  pthread_atfork(ha_locks_before_fork, ha_locks_after_fork_in_parent, ha_locks_after_fork_in_child);
+  pid = fork();
+  if (pid == 0) {
+    _exit(ha_locks_process() == number);
+  }
+  CHECK_CHILD(pid);
+  CHECK_EQ(ha_locks_process_now(), number);
+}
