@@ -226,7 +226,11 @@ bool ha_abandoned_claim(struct ha_page *page) {
   return is_ours;
 }
 
-void ha_abandoned_wait(void) {
+bool ha_abandoned_wait(const struct ha_page *page) {
   ha_lock(HA_RANK_ABANDONED);
+  const struct ha_heap *heap = ha_load_relaxed(&page->heap);
+  /* Who closes a heap holds the lock until it has let go of all pages. */
+  bool is_lost = heap != NULL && ha_load_relaxed(&heap->woken) == HA_HEAP_CLOSED;
   ha_unlock(HA_RANK_ABANDONED);
+  return !is_lost;
 }

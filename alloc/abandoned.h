@@ -43,7 +43,8 @@ struct ha_page *ha_abandoned_take(unsigned size_class, struct ha_heap *heap);
 /* The page's QUEUED holder adopts it for the calling thread. False if it has an owner again. */
 bool ha_abandoned_claim(struct ha_page *page);
 
-/* Returns once no thread is in the middle of letting go of its pages. */
-void ha_abandoned_wait(void);
+/* Returns once no thread is in the middle of letting go of its pages. False if the page will not be let go of: its heap is
+ * closed, by a thread that this process does not have. */
+bool ha_abandoned_wait(const struct ha_page *page);
 
 #endif

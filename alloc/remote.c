@@ -51,10 +51,10 @@ void ha_remote_hand_over(struct ha_page *page) {
       }
       return;
     }
-    if (heap != NULL) {
-      /* The owner is ending and holds the lock while it lets go of its pages; wait for that, not for a
-       * scheduler. */
-      ha_abandoned_wait();
+    /* The owner is ending and holds the lock while it lets go of its pages; wait for that, not for a scheduler. In a
+     * child made without fork handlers it may be missing. */
+    if (heap != NULL && !ha_abandoned_wait(page)) {
+      return;
     }
   }
 }

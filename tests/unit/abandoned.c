@@ -10,6 +10,8 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "alloc/heap.h"
 #include "alloc/page_map.h"
@@ -377,6 +379,29 @@ TEST(an_owner_who_looks_now_and_then_keeps_its_pages) {
   CHECK(wanted->heap == victim, "the page was taken at the first look");
   ha_abandoned_take_from_idle(victim, false);
   CHECK(wanted->heap == NULL, "the page was left to an owner who does not look");
+  meet();
+  pthread_join(thread, NULL);
+}
+
+/* ---- Children made without fork handlers ---- */
+
+/* As if the thread had been in the middle of closing its heap. */
+TEST(a_child_does_not_wait_for_the_end_of_a_thread_it_does_not_have) {
+  const unsigned seconds = 10;
+  begin();
+  void (*run)(void) = fill_and_wait;
+  pthread_t thread = start(&run);
+  pid_t child = _Fork();
+  if (child == 0) {
+    alarm(seconds);
+    ha_store_relaxed(&victim->woken, HA_HEAP_CLOSED);
+    free_rest();
+    ha_outbox_flush(&ha_heap_of_thread()->outbox);
+    _exit(0);
+  }
+  int status;
+  CHECK_EQ(waitpid(child, &status, 0), child);
+  CHECK_EQ(status, 0);
   meet();
   pthread_join(thread, NULL);
 }
