@@ -403,8 +403,13 @@ void ha_span_return_locked(struct ha_page *span, size_t released) {
   check_arenas();
 }
 
-struct ha_page *ha_page_alloc(unsigned size_class, bool for_samples) {
-  size_t slices = ha_page_slices(size_class);
+bool ha_span_is_withdrawn_locked(void) {
+  ha_lock_assert_held(HA_RANK_ARENA);
+  return space.withdrawn != 0;
+}
+
+/* *ret_again: a span was missing that may serve. */
+static struct ha_page *alloc_page(size_t slices, bool for_samples, bool *ret_again) {
   ha_lock(HA_RANK_ARENA);
   struct ha_page *page = for_samples && slices == 1 ? cut_from_largest(slices) : NULL;
   if (page == NULL) {
@@ -413,7 +418,20 @@ struct ha_page *ha_page_alloc(unsigned size_class, bool for_samples) {
   if (page != NULL) {
     ha_page_map_set(page->start, slices, page);
   }
+  *ret_again = page == NULL && ha_span_is_withdrawn_locked();
   ha_unlock(HA_RANK_ARENA);
+  return page;
+}
+
+struct ha_page *ha_page_alloc(unsigned size_class, bool for_samples) {
+  size_t slices = ha_page_slices(size_class);
+  bool again;
+  struct ha_page *page = alloc_page(slices, for_samples, &again);
+  if (ha_unlikely(again)) {
+    ha_lock(HA_RANK_RELEASE);
+    page = alloc_page(slices, for_samples, &again);
+    ha_unlock(HA_RANK_RELEASE);
+  }
   if (page != NULL) {
     ha_page_init(page, size_class);
   }

@@ -33,6 +33,9 @@ void ha_span_free_locked(struct ha_page *span);
 struct ha_page *ha_span_withdraw_resident_locked(void);
 void ha_span_return_locked(struct ha_page *span, size_t released);
 
+/* Whether a span is out of circulation now. Who has found no other waits for HA_RANK_RELEASE and tries again under it. */
+bool ha_span_is_withdrawn_locked(void);
+
 /* Makes a used span longer in place if the slices behind it are free. */
 bool ha_span_extend_locked(struct ha_page *span, size_t slices);
 

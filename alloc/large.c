@@ -79,7 +79,8 @@ static void init_page(struct ha_page *page, size_t block_size, enum ha_page_kind
   count_alloc_locked(page);
 }
 
-static struct ha_page *alloc_span(size_t block_size, size_t alignment, bool may_grow) {
+/* *ret_again: a span was missing that may serve. */
+static struct ha_page *try_span(size_t block_size, size_t alignment, bool may_grow, bool *ret_again) {
   ha_lock(HA_RANK_ARENA);
   size_t slices = slices_of(block_size);
   struct ha_page *page =
@@ -88,7 +89,19 @@ static struct ha_page *alloc_span(size_t block_size, size_t alignment, bool may_
     init_page(page, block_size, HA_PAGE_LARGE);
     ha_resident_set(page->arena, page->start, block_size);
   }
+  *ret_again = page == NULL && ha_span_is_withdrawn_locked();
   ha_unlock(HA_RANK_ARENA);
+  return page;
+}
+
+static struct ha_page *alloc_span(size_t block_size, size_t alignment, bool may_grow) {
+  bool again;
+  struct ha_page *page = try_span(block_size, alignment, may_grow, &again);
+  if (ha_unlikely(again)) {
+    ha_lock(HA_RANK_RELEASE);
+    page = try_span(block_size, alignment, may_grow, &again);
+    ha_unlock(HA_RANK_RELEASE);
+  }
   return page;
 }
 

@@ -5,6 +5,8 @@
  */
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
 
 #include "alloc/arena.h"
 #include "alloc/page_map.h"
@@ -172,5 +174,60 @@ TEST(eight_threads_take_and_release_pages) {
   }
   for (int i = 0; i < THREADS; i++) {
     pthread_join(threads[i], NULL);
+  }
+}
+
+/* ---- Memory that is being released ---- */
+
+#define RELEASE_NANOS 100000000L
+
+/* As ha_release, and slowly: whoever looks for a span meanwhile finds this one missing. */
+static void *release_slowly(void *gate) {
+  const struct timespec pause = {0, RELEASE_NANOS};
+  ha_lock(HA_RANK_RELEASE);
+  ha_lock(HA_RANK_ARENA);
+  struct ha_page *span = ha_span_withdraw_resident_locked();
+  ha_unlock(HA_RANK_ARENA);
+  pthread_barrier_wait(gate);
+  nanosleep(&pause, NULL);
+  ha_lock(HA_RANK_ARENA);
+  ha_span_return_locked(span, 0);
+  ha_unlock(HA_RANK_ARENA);
+  ha_unlock(HA_RANK_RELEASE);
+  return NULL;
+}
+
+static void *page_of_samples(void) {
+  return ha_page_alloc(0, true);
+}
+
+static void *medium_page(void) {
+  return ha_page_alloc(ha_class_of(HA_MEDIUM_MAX), false);
+}
+
+static void *large_block(void) {
+  return malloc(MIB);
+}
+
+/* There is one free span. */
+TEST(what_is_being_released_is_waited_for_when_there_is_nothing_else) {
+  void *(*const wanted[])(void) = {page_of_samples, medium_page, large_block};
+  struct ha_page *span = take(64, HA_SLICE);
+  ha_resident_set(span->arena, span->start, 64 * HA_SLICE);
+  give(span);
+  for (size_t i = 0; i < HA_ARRAY_LEN(wanted); i++) {
+    pthread_t thread;
+    pthread_barrier_t gate;
+    pthread_barrier_init(&gate, NULL, 2);
+    CHECK_EQ(pthread_create(&thread, NULL, release_slowly, &gate), 0);
+    pthread_barrier_wait(&gate);
+    struct rlimit before;
+    getrlimit(RLIMIT_AS, &before);
+    struct rlimit none = {MIB, before.rlim_max};
+    CHECK_EQ(setrlimit(RLIMIT_AS, &none), 0);
+    CHECK(wanted[i]() != NULL, "no memory for want %zu, with %lu free slices", i,
+          ha_arena_totals().free_slices);
+    setrlimit(RLIMIT_AS, &before);
+    pthread_join(thread, NULL);
   }
 }
