@@ -219,14 +219,21 @@ static bool is_beside(uintptr_t address, const void *function) {
          object.dlfo_map_start == other.dlfo_map_start;
 }
 
-void ha_background_start_in_malloc(void) {
+/* Who called halloc. */
+static bool is_called_by_libc(void) {
   uintptr_t caller;
-  if (ha_load_relaxed(&state) != NONE || ha_unwind(&caller, 1) == 0 ||
-      is_beside(caller, (const void *)(uintptr_t)&_dl_find_object) ||
-      is_beside(caller, (const void *)(uintptr_t)&getpid)) {
-    return;
+  return ha_unwind(&caller, 1) == 0 || is_beside(caller, (const void *)(uintptr_t)&_dl_find_object) ||
+         is_beside(caller, (const void *)(uintptr_t)&getpid);
+}
+
+void ha_background_start_in_malloc(void) {
+  if (ha_load_relaxed(&state) == NONE && !is_called_by_libc()) {
+    ha_background_start();
   }
-  ha_background_start();
+}
+
+bool ha_background_may_call_out(void) {
+  return ha_background_is_current() || !is_called_by_libc();
 }
 
 void ha_background_after_fork_in_child(void) {

@@ -29,6 +29,10 @@ void ha_background_start(void);
  * that creating a thread takes. */
 void ha_background_start_in_malloc(void);
 
+/* Whether the application's code may be called here: on the background thread, or inside malloc and free if they were not
+ * called by libc or ld.so, which may hold locks that the code wants. */
+bool ha_background_may_call_out(void);
+
 /* Ends the thread's sleep. Async-signal-safe. */
 void ha_background_wake(void);
 

@@ -68,7 +68,8 @@ static void report(const struct hp_pressure *pressure, uint64_t now) {
 }
 
 static void deliver(int level, uint64_t now) {
-  if (!ha_load_relaxed(&news[level - 1].is_noted) || now < news[level - 1].told_at + TELL_EVERY) {
+  if (!ha_load_relaxed(&news[level - 1].is_noted) || now < news[level - 1].told_at + TELL_EVERY ||
+      !ha_background_may_call_out()) {
     return;
   }
   news[level - 1].told_at = now;

@@ -14,7 +14,8 @@
 /* level: 1 the limit was kept, 2 it was not. Lock-free. */
 void ha_pressure_note(int level, uint64_t limit, uint64_t quantity);
 
-/* Calls who is to be told of what was noted. `now`: monotonic nanoseconds. Not with a lock held. */
+/* Calls who is to be told of what was noted, now or, if ha_background_may_call_out says no, next time. `now`: monotonic
+ * nanoseconds. Not with a lock held. */
 void ha_pressure_deliver(uint64_t now);
 
 /* A delivery that was under way at the fork is nobody's in the child. */

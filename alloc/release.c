@@ -4,6 +4,7 @@
  */
 #include "alloc/release.h"
 
+#include <errno.h>
 #include <time.h>
 
 #include "alloc/abandoned.h"
@@ -169,10 +170,7 @@ size_t ha_release_surplus(uint64_t now) {
   return idle > allowed ? idle - allowed : 0;
 }
 
-void ha_release_poke(void) {
-  if (ha_background_runs()) {
-    return;
-  }
+static void poke(void) {
   if (ha_limit_is_set() || ha_release_idle_bytes() >= HA_BACKGROUND_IDLE_MIN) {
     ha_background_start_in_malloc();
     if (ha_background_runs()) {
@@ -193,6 +191,14 @@ void ha_release_poke(void) {
     return;
   }
   ha_store_relaxed(&next_poke, now + (ha_clock_thread() - started) * POKE_SHARE);
+}
+
+void ha_release_poke(void) {
+  if (!ha_background_runs()) {
+    int saved = errno; /* free keeps it, and functions of the application may be called */
+    poke();
+    errno = saved;
+  }
 }
 
 struct ha_release_totals ha_release_totals(void) {

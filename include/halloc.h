@@ -122,7 +122,8 @@ struct hp_pressure {
 /*
  * Registers a function that is called when the limit is met, so that the program can shrink its caches; up to 8. fn
  * NULL removes all. It is called at most once a second for each level, outside all locks, on a thread that may allocate and
- * free: halloc's background thread, or with HALLOC_BACKGROUND=0 the allocating thread, in the middle of its malloc.
+ * free: halloc's background thread, or with HALLOC_BACKGROUND=0 the allocating thread, in the middle of its malloc (but
+ * not if libc called malloc).
  * Returns 0, or -ENOMEM when 8 different pairs of fn and arg have been registered. Thread-safe.
  */
 int hp_on_memory_pressure(void (*fn)(const struct hp_pressure *pressure, void *arg), void *arg);

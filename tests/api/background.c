@@ -202,6 +202,32 @@ static void exit_12_in_handler(void) {
   exit(12);
 }
 
+static unsigned told; /* how often */
+
+static void count_told(const struct hp_pressure *pressure, void *arg) {
+  (void)pressure, (void)arg;
+  told++;
+}
+
+/* libc may hold a lock while it allocates, such as that of the time zone; a function that wants it would wait for ever. */
+static void tell_not_in_libc(void) {
+  static char text[MIB];
+  const struct timespec pause = {0,
+                                 2000000}; /* after an attempt in vain to make room there is none for 10 ms */
+  int64_t limit = 1;
+  CHECK(hp_tell(count_told, NULL) && hp_limit(&limit), "there is no limit in this process");
+  memset(text, 'x', sizeof text - 1);
+  for (int i = 0; i < 30; i++) {
+    CHECK(strdup(text) != NULL, "no memory"); /* and no free, which may tell */
+    CHECK_EQ(told, 0u);
+    nanosleep(&pause, NULL);
+  }
+  for (int i = 0; i < 100; i++) {
+    free(malloc(MIB));
+  }
+  CHECK(told > 0, "the function was never called");
+}
+
 static const struct part {
   const char *name;
   void (*play)(void);
@@ -211,6 +237,7 @@ static const struct part {
     {"start_when_idle", start_when_idle},
     {"fork_with_thread", fork_with_thread},
     {"fork_without_thread", fork_without_thread},
+    {"tell_not_in_libc", tell_not_in_libc},
     {"exit_7", exit_7},
     {"exit_8_at_once", exit_8_at_once},
     {"exit_9_quickly", exit_9_quickly},
@@ -267,6 +294,10 @@ TEST(a_child_gets_one_of_its_own) {
 
 TEST(a_child_of_a_process_that_forbids_it_gets_none) {
   check_part("fork_without_thread", "0");
+}
+
+TEST(without_it_nobody_is_told_of_pressure_in_a_malloc_of_libc) {
+  check_part("tell_not_in_libc", "0");
 }
 
 /* Again and again: the thread is at another place each time. */

@@ -22,3 +22,9 @@ bool hp_limit(int64_t *limit) {
   *limit = set_limit(*limit);
   return true;
 }
+
+bool hp_tell(void (*fn)(const struct hp_pressure *, void *), void *arg) {
+  int (*on_memory_pressure)(void (*)(const struct hp_pressure *, void *), void *);
+  *(void **)&on_memory_pressure = dlsym(RTLD_DEFAULT, "hp_on_memory_pressure");
+  return on_memory_pressure != NULL && on_memory_pressure(fn, arg) == 0;
+}

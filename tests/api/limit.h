@@ -17,6 +17,9 @@ bool hp_free_os(void);
 /* hp_set_memory_limit. False if the process has none; else *limit becomes the previous limit. */
 bool hp_limit(int64_t *limit);
 
+/* hp_on_memory_pressure. False if the process has none. */
+bool hp_tell(void (*fn)(const struct hp_pressure *, void *), void *arg);
+
 /* Sys - HeapReleased, which the limit limits; and the part of it that are arenas and blocks. */
 static inline uint64_t hp_limited(const struct hp_memstats *stats) {
   return stats->Sys - stats->HeapReleased;
