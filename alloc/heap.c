@@ -443,6 +443,9 @@ void *ha_heap_alloc(struct ha_heap *heap, unsigned size_class, size_t requested)
       if (heap->countdown[size_class] == 0) {
         heap->countdown[size_class] = 1;
       }
+      /* The walk may have allocated, too: other code's walkers do. */
+      page = heap->current[size_class];
+      continue;
     }
     if (page->held == 0 && (page = refill(heap, size_class)) == NULL) {
       return NULL;

@@ -8,9 +8,12 @@
 
 #include "alloc/heap.h"
 #include "alloc/heap_pool.h"
+#include "alloc/limit.h"
 #include "alloc/page_map.h"
 #include "alloc/stats.h"
 #include "sampler/interval.h"
+#include "sampler/rule_cache.h"
+#include "sampler/sample.h"
 #include "tests/test.h"
 
 #define BLOCKS 20000
@@ -183,4 +186,39 @@ TEST(sampled_blocks_have_the_size_of_their_class) {
     free(plain);
     free(sampled);
   }
+}
+
+/* The walkers of others may allocate: libgcc's does where code was registered at run time. Then memory is short. */
+static struct ha_rule allocate_in_walk(uintptr_t pc) {
+  (void)pc;
+  free(malloc(SIZE));
+  ha_store_relaxed(&ha_limit_bytes, 1);
+  return (struct ha_rule){.kind = HA_RULE_LAST};
+}
+
+TEST(a_walk_may_allocate_although_its_sample_then_fails) {
+  hp_set_mem_profile_rate(4096);
+  ha_rules_resolve_with(allocate_in_walk);
+  ha_limit_is_hard = true;
+  struct hp_memstats before = stats();
+  int count = 0;
+  for (int i = 0; i < BLOCKS; i++) {
+    ha_store_relaxed(&ha_limit_bytes, HA_LIMIT_NONE);
+    ha_rules_forget(); /* so that the next walk asks */
+    blocks[i] = malloc(SIZE);
+    if (blocks[i] != NULL) {
+      memset(blocks[i], i % 251, SIZE);
+      count++;
+    }
+  }
+  ha_store_relaxed(&ha_limit_bytes, HA_LIMIT_NONE);
+  CHECK(ha_samples_dropped(HA_DROP_NO_MEMORY) > 0, "no sample failed");
+  CHECK_EQ(stats().HeapObjects, before.HeapObjects + (uint64_t)count);
+  for (int i = 0; i < BLOCKS; i++) {
+    const char *block = blocks[i];
+    CHECK(block == NULL || (block[0] == (char)(i % 251) && block[SIZE - 1] == block[0]),
+          "block %d has changed", i);
+  }
+  release();
+  CHECK_EQ(stats().HeapObjects, before.HeapObjects);
 }
