@@ -306,14 +306,14 @@ enum hold { NOT_HELD, HELD, LET_GO };
 static int hold; /* atomic: enum hold */
 static pthread_t thief;
 
-/* The owner is sending the signal, so if its lists are locked it is by the thief. */
+/* The owner is sending the signal, so if its lists are locked it is by the thief. Another signal may still come after. */
 static void stop_if_locked(int signal) {
   const struct timespec pause = {0, (long)HA_SECOND / 1000};
   (void)signal;
-  if (ha_load_relaxed(&owner->lists_lock) == 0) {
+  int not_held = NOT_HELD;
+  if (ha_load_relaxed(&owner->lists_lock) == 0 || !ha_cas_strong_acq_rel(&hold, &not_held, HELD)) {
     return;
   }
-  ha_store_release(&hold, HELD);
   while (ha_load_acquire(&hold) == HELD) {
     nanosleep(&pause, NULL);
   }
@@ -332,7 +332,10 @@ static void steal_from(void (*run)(void)) {
   signal(SIGUSR1, stop_if_locked);
   pthread_t thread = start(&run);
   while (ha_load_acquire(&hold) != LET_GO) {
-    ha_abandoned_take_from_idle(owner, true);
+    struct ha_list_walk walk = {NULL, 0, false};
+    ha_lock(HA_RANK_ABANDONED);
+    CHECK(ha_heap_take_unused_locked(owner, ha_class_of(SIZE), &walk) == NULL, "a page in use was taken");
+    ha_unlock(HA_RANK_ABANDONED);
   }
   meet();
   pthread_join(thread, NULL);
