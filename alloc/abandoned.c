@@ -45,15 +45,24 @@ static void unlist_locked(struct ha_page *page) {
 
 enum wake { WAKE_AT_FIRST, WAKE_AT_LAST };
 
+static bool has_free_blocks(const struct ha_page *page) {
+  return page->local_free != NULL || ha_page_has_parked(page);
+}
+
+/* Of a page that will not be listed the first free tells, else its free blocks would be lost until the last one. */
+static uint32_t wake_of(const struct ha_page *page, enum wake wake) {
+  return wake == WAKE_AT_LAST && has_free_blocks(page) ? page->pending : 1;
+}
+
 /* Lists a page that belongs to no heap and is on no list, or releases it if it is empty. */
 static void settle_locked(struct ha_page *page, enum wake wake, enum listed which) {
   do {
     /* Again when blocks came back meanwhile: the last one may be among them, and nobody would be woken any more. */
     ha_page_gather(page, true);
-  } while (page->pending != 0 && !ha_remote_arm_when_empty(page, wake == WAKE_AT_FIRST ? 1 : page->pending));
+  } while (page->pending != 0 && !ha_remote_arm_when_empty(page, wake_of(page, wake)));
   if (page->pending == 0 && !ha_remote_is_queued(page)) {
     ha_page_release(page);
-  } else if (page->local_free != NULL || ha_page_has_parked(page)) {
+  } else if (has_free_blocks(page)) {
     list_locked(page, which);
   }
 }

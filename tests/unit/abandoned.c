@@ -339,6 +339,31 @@ TEST(full_pages_of_a_waiting_thread_are_taken_and_given_back) {
   check_nothing_left(&before);
 }
 
+/* A thread was held up between its free into a full page and telling the owner, who has used that block and all others of
+ * the page again by then. */
+static void tell_late(struct ha_page *page) {
+  const uint64_t queued = 1;
+  CHECK(page->place == HA_PLACE_FULL && ha_remote_count(page->remote) == 0, "the page is not full");
+  __atomic_fetch_or(&page->remote, queued, __ATOMIC_RELAXED);
+  CHECK(ha_heap_wake(victim, page), "the heap is closed");
+}
+
+TEST(blocks_freed_into_a_full_page_that_was_taken_can_be_had_again) {
+  struct hp_memstats before = begin();
+  void (*run)(void) = fill_and_wait;
+  pthread_t thread = start(&run);
+  wanted = ha_page_of(blocks[COUNT / 2]);
+  tell_late(wanted);
+  ha_abandoned_take_from_idle(victim, true);
+  CHECK(wanted->heap == NULL, "the page was not taken");
+  free_block(&blocks[COUNT / 2]);
+  ha_outbox_flush(&main_heap->outbox);
+  CHECK(wanted->heap == main_heap, "nobody was told of the first free");
+  meet();
+  pthread_join(thread, NULL);
+  check_nothing_left(&before);
+}
+
 /* The owner looks at its queue between the first two looks at it, and not between the next two. */
 static void tend_when_asked(void) {
   fill_pages();
