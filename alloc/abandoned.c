@@ -14,6 +14,9 @@
 #include "base/lock.h"
 #include "base/os.h"
 
+/* A page is looked at again when no more than this share is left of the blocks that were in use. */
+#define AGAIN_DIVISOR 8
+
 #define IDLE_SECONDS 2 /* so long a page is left alone, should its class be wanted again */
 
 /* Pages of a class and a heap that are looked at when memory is wanted back at once, and every two seconds: the latter
@@ -49,9 +52,14 @@ static bool has_free_blocks(const struct ha_page *page) {
   return page->local_free != NULL || ha_page_has_parked(page);
 }
 
-/* Of a page that will not be listed the first free tells, else its free blocks would be lost until the last one. */
-static uint32_t wake_of(const struct ha_page *page, enum wake wake) {
-  return wake == WAKE_AT_LAST && has_free_blocks(page) ? page->pending : 1;
+/* After how many frees somebody is told. Of a page that will not be listed it is the first, else its free blocks would be
+ * lost until the last one; of one that was looked at, when most of what is in use now is free: it is to be looked at
+ * again. */
+static uint32_t wake_of(const struct ha_page *page, enum wake wake, enum listed which) {
+  if (wake == WAKE_AT_FIRST || !has_free_blocks(page)) {
+    return 1;
+  }
+  return which == SCANNED ? page->pending - page->pending / AGAIN_DIVISOR : page->pending;
 }
 
 /* Lists a page that belongs to no heap and is on no list, or releases it if it is empty. */
@@ -59,7 +67,7 @@ static void settle_locked(struct ha_page *page, enum wake wake, enum listed whic
   do {
     /* Again when blocks came back meanwhile: the last one may be among them, and nobody would be woken any more. */
     ha_page_gather(page, true);
-  } while (page->pending != 0 && !ha_remote_arm_when_empty(page, wake_of(page, wake)));
+  } while (page->pending != 0 && !ha_remote_arm_when_empty(page, wake_of(page, wake, which)));
   if (page->pending == 0 && !ha_remote_is_queued(page)) {
     ha_page_release(page);
   } else if (has_free_blocks(page)) {
@@ -211,24 +219,28 @@ struct ha_page *ha_abandoned_take(unsigned size_class, struct ha_heap *heap) {
   return page;
 }
 
+/* Claims a page for the heap, or, if it is not to be adopted, lists it again or releases it. Whether it is adopted. */
+static bool claim_locked(struct ha_page *page, struct ha_heap *heap) {
+  enum listed which = (enum listed)page->listed;
+  if (which != UNLISTED) {
+    unlist_locked(page);
+  }
+  if (heap != NULL && which != SCANNED) {
+    ha_store_release(&page->heap, heap);
+    return true;
+  }
+  ha_remote_clear_queued(page);
+  let_go_locked(page, which == SCANNED ? WAKE_AT_LAST : WAKE_AT_FIRST);
+  return false;
+}
+
 bool ha_abandoned_claim(struct ha_page *page) {
   struct ha_heap *heap = ha_heap_of_thread();
   ha_lock(HA_RANK_ABANDONED);
   bool is_ours = ha_load_relaxed(&page->heap) == NULL;
-  if (is_ours) {
-    if (page->listed != UNLISTED) {
-      unlist_locked(page);
-    }
-    if (heap != NULL) {
-      ha_store_release(&page->heap, heap);
-    } else {
-      /* A thread without a heap: the page is abandoned anew, or released if it is empty now. */
-      ha_remote_clear_queued(page);
-      ha_abandoned_add_locked(page);
-    }
-  }
+  bool is_adopted = is_ours && claim_locked(page, heap);
   ha_unlock(HA_RANK_ABANDONED);
-  if (is_ours && heap != NULL) {
+  if (is_adopted) {
     ha_remote_clear_queued(page);
     ha_heap_adopt(heap, page);
   }

@@ -6,7 +6,7 @@
  * needs a page of that class takes it. A page of an ended thread is adopted by the next thread that frees a block of
  * it, so the memory of ended threads is used again by whoever runs, also when no thread is ever started again. A
  * sparse page (one that its thread has given up with an eighth in use or less, see heap.c) is left alone until its last
- * block is freed.
+ * block is freed; once looked at, until so many are free that it should be looked at again.
  *
  * Whoever releases memory can look into listed pages, since no thread owns them: after two seconds the OS pages that
  * are wholly free are given back (park.h). That is why threads give sparse pages up: memory they do not use is then
@@ -40,7 +40,8 @@ uint64_t ha_abandoned_waiting_bytes(void);
  */
 struct ha_page *ha_abandoned_take(unsigned size_class, struct ha_heap *heap);
 
-/* The page's QUEUED holder adopts it for the calling thread. False if it has an owner again. */
+/* The page's QUEUED holder adopts it for the calling thread; one that was looked at is listed again to be looked at. False if
+ * it has an owner again. */
 bool ha_abandoned_claim(struct ha_page *page);
 
 /* Returns once no thread is in the middle of letting go of its pages. False if the page will not be let go of: its heap is

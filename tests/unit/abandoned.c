@@ -339,6 +339,39 @@ TEST(full_pages_of_a_waiting_thread_are_taken_and_given_back) {
   check_nothing_left(&before);
 }
 
+static void free_one_of_each(void) {
+  for (size_t i = 0; i < COUNT; i += PER_PAGE) {
+    free_block(&blocks[i]);
+  }
+}
+
+TEST(pages_that_were_taken_nearly_full_are_given_back_when_they_have_become_sparse) {
+  struct hp_memstats before = begin();
+  void (*run)(void) = fill_and_wait;
+  size_t bytes = 0;
+  pthread_t thread = start(&run);
+  free_one_of_each();
+  ha_abandoned_take_from_idle(victim, true);
+  size_t pages = ha_abandoned_release(true, SIZE_MAX, &bytes);
+  CHECK(pages >= PAGES - 2, "only %zu of %d pages were taken", pages, PAGES);
+  CHECK_EQ(ha_abandoned_waiting_bytes(), (uint64_t)0);
+  for (size_t i = 0; i < COUNT; i++) {
+    if (i % PER_PAGE != 1 && blocks[i] != NULL) {
+      free_block(&blocks[i]);
+    }
+  }
+  ha_outbox_flush(&main_heap->outbox);
+  CHECK(ha_abandoned_waiting_bytes() >= pages * HA_SLICE, "%lu bytes are to be looked at, not %zu",
+        ha_abandoned_waiting_bytes(), pages * HA_SLICE);
+  bytes = 0;
+  ha_abandoned_release(true, SIZE_MAX, &bytes);
+  CHECK(bytes >= pages * FREE_OS_PAGES_LEAST * HA_OS_PAGE, "%zu pages gave %zu bytes", pages, bytes);
+  check_rest();
+  meet();
+  pthread_join(thread, NULL);
+  check_nothing_left(&before);
+}
+
 /* A thread was held up between its free into a full page and telling the owner, who has used that block and all others of
  * the page again by then. */
 static void tell_late(struct ha_page *page) {
