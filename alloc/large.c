@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/os.h"
 #include "sampler/interval.h"
+#include "sampler/probe.h"
 #include "sampler/sample.h"
 
 static struct ha_large_totals totals; /* HA_RANK_ARENA; read without */
@@ -48,12 +49,13 @@ static void record(struct ha_page *page, struct ha_entry *entry, size_t requeste
   page->is_sampled = entry != NULL;
   if (page->is_sampled) {
     ha_sample_record(&page->sample, entry, page->block_size, requested, rate);
+    ha_probe_alloc(page->start, page->block_size, page->sample.weight);
   }
 }
 
 static void retire(struct ha_page *page) {
   if (page->is_sampled) {
-    ha_sample_retire(&page->sample, page->block_size);
+    ha_sample_retire(&page->sample, page->start, page->block_size);
     page->is_sampled = false;
   }
 }
@@ -215,7 +217,10 @@ static bool move_huge(struct ha_page *page, size_t block_size) {
   if (is_covered) {
     ha_page_map_set(page->start, 1, NULL);
     has_moved = ha_os_remap(page->start, page->block_size, block_size, target) == 0;
-    page->start = has_moved ? target : page->start;
+    if (has_moved) {
+      retire(page); /* before the lock is let go, beyond which another thread may have the old address */
+      page->start = target;
+    }
     ha_page_map_set(page->start, 1, page);
   }
   ha_unlock(HA_RANK_ARENA);

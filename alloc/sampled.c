@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/meta.h"
 #include "sampler/interval.h"
+#include "sampler/probe.h"
 #include "sampler/sample.h"
 
 #define CHUNK_RECORDS 16
@@ -78,7 +79,9 @@ void *ha_sampled_alloc(unsigned size_class, size_t requested, int64_t rate) {
     ha_sample_drop(HA_DROP_NO_MEMORY);
     return NULL;
   }
-  ha_sample_record(sample_of(block), entry, ha_class_size(size_class), requested, rate);
+  struct ha_sample *sample = sample_of(block);
+  ha_sample_record(sample, entry, ha_class_size(size_class), requested, rate);
+  ha_probe_alloc(block, ha_class_size(size_class), sample->weight);
   return block;
 }
 
@@ -100,7 +103,7 @@ void *ha_homeless_alloc(unsigned size_class, size_t requested) {
 }
 
 void ha_sampled_free(struct ha_page *page, void *block) {
-  if (!ha_sample_retire(sample_of(block), page->block_size)) {
+  if (!ha_sample_retire(sample_of(block), block, page->block_size)) {
     ha_die("free(%p): this block was freed before (double free)", block);
   }
 }

@@ -9,6 +9,7 @@
 #include "base/config.h"
 #include "labels/context.h"
 #include "sampler/interval.h"
+#include "sampler/probe.h"
 #include "sampler/rows.h"
 #include "sampler/trail.h"
 #include "sampler/unwind.h"
@@ -67,10 +68,11 @@ void ha_sample_mark_uncounted(struct ha_sample *sample) {
   ha_store_release(&sample->entry, &uncounted);
 }
 
-bool ha_sample_retire(struct ha_sample *sample, size_t block_size) {
+bool ha_sample_retire(struct ha_sample *sample, const void *block, size_t block_size) {
   struct ha_entry *entry = ha_exchange_acq_rel(&sample->entry, NULL);
   if (entry != NULL && entry != &uncounted) {
     count(entry, &entry->freed, sample->weight, block_size);
+    ha_probe_free(block);
   }
   return entry != NULL;
 }

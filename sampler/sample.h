@@ -32,8 +32,9 @@ void ha_sample_record(struct ha_sample *sample, struct ha_entry *entry, size_t b
 /* Makes *sample live without counting anything, for a block that only lives among samples. */
 void ha_sample_mark_uncounted(struct ha_sample *sample);
 
-/* Counts the block as freed. False if *sample was not live: the block is being freed a second time. */
-bool ha_sample_retire(struct ha_sample *sample, size_t block_size);
+/* Counts the block as freed. False if *sample was not live: the block is being freed a second time. To be called while
+ * no one else can be given the block's address, and before anyone can. */
+bool ha_sample_retire(struct ha_sample *sample, const void *block, size_t block_size);
 
 /* While paused, what the calling thread allocates is not sampled (and counted as dropped if due). Returns whether it was
  * paused. */

@@ -84,7 +84,7 @@ TEST(retiring_cancels_recording_exactly) {
     ha_sample_record(&samples[i], entry, sizes[i], sizes[i], rates[test_random(&random) % 6]);
   }
   for (int i = 0; i < 3000; i++) {
-    CHECK(ha_sample_retire(&samples[i], sizes[i]), "sample %d is not live", i);
+    CHECK(ha_sample_retire(&samples[i], NULL, sizes[i]), "sample %d is not live", i);
   }
   struct ha_heap_totals totals = ha_heap_totals();
   CHECK_EQ(totals.sampled[0], (int64_t)3000);
@@ -96,17 +96,17 @@ TEST(retiring_cancels_recording_exactly) {
 
 TEST(retiring_twice_is_told) {
   struct ha_sample sample = {0};
-  CHECK(!ha_sample_retire(&sample, 64), "a sample that never was is live");
+  CHECK(!ha_sample_retire(&sample, NULL, 64), "a sample that never was is live");
   ha_sample_record(&sample, ha_table_entry(stack_of(1), 3, 0, 0), 64, 64, 1);
-  CHECK(ha_sample_retire(&sample, 64), "a live sample is not");
-  CHECK(!ha_sample_retire(&sample, 64), "a retired sample is live");
+  CHECK(ha_sample_retire(&sample, NULL, 64), "a live sample is not");
+  CHECK(!ha_sample_retire(&sample, NULL, 64), "a retired sample is live");
 }
 
 TEST(uncounted_samples_live_and_die_without_a_trace) {
   struct ha_sample sample = {0};
   ha_sample_mark_uncounted(&sample);
-  CHECK(ha_sample_retire(&sample, 64), "it is not live");
-  CHECK(!ha_sample_retire(&sample, 64), "it is live twice");
+  CHECK(ha_sample_retire(&sample, NULL, 64), "it is not live");
+  CHECK(!ha_sample_retire(&sample, NULL, 64), "it is live twice");
   CHECK_EQ(ha_heap_totals().sampled[0], (int64_t)0);
 }
 
@@ -119,7 +119,7 @@ static void *count_samples(void *arg) {
     struct ha_sample sample = {0};
     ha_sample_record(&sample, found[thread][i], 128, 128, 1);
     if (i % 2 == 0) {
-      ha_sample_retire(&sample, 128);
+      ha_sample_retire(&sample, NULL, 128);
     }
   }
   return NULL;
