@@ -333,7 +333,18 @@ TEST(a_call_under_a_prepared_set_takes_ten_nanoseconds_or_four_empty_calls) {
         empty / CALLS);
 }
 
-TEST(a_million_values_take_bounded_memory) {
+/* The profile's text form, in a mapping of its own. */
+static const char *profile_text(void) {
+  int fd = memfd_create("text", MFD_CLOEXEC);
+  CHECK_EQ(hp_profile("heap", fd, 1), 0);
+  size_t size = (size_t)lseek(fd, 0, SEEK_END);
+  char *text = mmap(NULL, size + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+  CHECK(text != MAP_FAILED, "no memory for the test");
+  close(fd);
+  return text;
+}
+
+TEST(a_million_values_take_bounded_memory_and_the_rest_is_shown) {
   char value[32];
   uint64_t before = hp_stats().Sys;
   for (int i = 0; i < 1000000; i++) {
@@ -346,6 +357,11 @@ TEST(a_million_values_take_bounded_memory) {
   CHECK(grown <= (uint64_t)17 << 20, "%lu bytes", (unsigned long)grown);
   hp_set_labels(hp_labels("id", value));
   CHECK_STRING(label("id"), "[other]");
+  hp_rate(1);
+  void *block = malloc(1000);
+  const char *text = profile_text();
+  CHECK(strstr(text, "\n# labels: {\"id\":\"[other]\"}\n") != NULL, "[other] is not in the profile");
+  free(block);
 }
 
 /* ---- the text form ---- */
@@ -357,12 +373,7 @@ TEST(the_text_form_has_labels_as_go_writes_them) {
   HP_SCOPE(set) {
     block = malloc(1000);
   }
-  int fd = memfd_create("text", MFD_CLOEXEC);
-  CHECK_EQ(hp_profile("heap", fd, 1), 0);
-  size_t size = (size_t)lseek(fd, 0, SEEK_END);
-  char *text = mmap(NULL, size + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-  CHECK(text != MAP_FAILED, "no memory for the test");
-  const char *line = strstr(text, "\n# labels: ");
+  const char *line = strstr(profile_text(), "\n# labels: ");
   CHECK(line != NULL, "no labels");
   static const char expected[] =
       "\n# labels: {\"a_key\":\"gr\xc3\xbc\xc3\x9f\", \"z_key\":\"a \\\"quoted\\\\ value\"}\n#\t0x";
