@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * xorshift64* (Marsaglia 2003; Vigna 2016), and series for log and 1 - exp(-x).
+ * xorshift64* (Marsaglia 2003; Vigna 2016), series for log and 1 - exp(-x), Newton's steps for the root.
  *
  * log: x = m * 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2 artanh((m-1)/(m+1)); |argument| <= 0.1716, so
  * the term after the last one kept is below 1e-15. 1 - exp(-x): halve x until the Taylor series converges
@@ -18,6 +18,7 @@
 #define SQRT_HALF 0.707106781186547524401
 #define TERMS 12 /* of both series: 0.1716^25 / 25 < 1e-20, 0.25^13 / 13! < 1e-17 */
 #define TAYLOR_RANGE 0.25
+#define NEWTON_STEPS 4      /* errors of 7e-2, 3e-3, 3e-6, 5e-12, 1e-23 */
 #define EXP_UNDERFLOW 745.0 /* exp(-745) is 0 in double */
 
 static uint64_t mix(uint64_t z) {
@@ -107,4 +108,20 @@ double ha_one_minus_exp(double x) {
     sum = sum * (2 - sum);
   }
   return sum;
+}
+
+double ha_square_root(double x) {
+  if (!(x > 0)) {
+    return 0;
+  }
+  /* Halving the exponent gives the root within 7 %. */
+  uint64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  bits = (bits >> 1) + ((uint64_t)1023 << 51);
+  double root;
+  memcpy(&root, &bits, sizeof root);
+  for (int i = 0; i < NEWTON_STEPS; i++) {
+    root = (root + x / root) / 2;
+  }
+  return root;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Random numbers for sampling: one xorshift64* generator per heap, and the two functions of the exponential
- * distribution that sampling needs, without libm (which would be one more library in every process).
+ * Random numbers for sampling: one xorshift64* generator per heap, the two functions of the exponential
+ * distribution that sampling needs, and the root for its errors, without libm (which would be one more library in
+ * every process).
  *
  * Not for secrets.
  */
@@ -30,5 +31,8 @@ double ha_log_natural(double x);
 
 /* 1 - exp(-x) for x >= 0; relative error below 1e-13. */
 double ha_one_minus_exp(double x);
+
+/* The square root of x, 0 for x <= 0; relative error below 1e-15. */
+double ha_square_root(double x);
 
 #endif

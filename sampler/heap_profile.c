@@ -17,12 +17,15 @@ static struct ha_counts read_counts(const struct ha_counts *counts, uint64_t blo
   /* Acquire: pairs with the release of the writer's last add, see sample.c. */
   copy.objects = ha_load_acquire(&counts->objects);
   copy.samples = ha_load_relaxed(&counts->samples);
+  __atomic_load(&counts->object_variance, &copy.object_variance, __ATOMIC_RELAXED);
   if (block_size != 0) {
     copy.sample_bytes = copy.samples * block_size;
     copy.bytes = (uint64_t)(((unsigned __int128)copy.objects * block_size) >> HA_WEIGHT_SHIFT);
+    copy.byte_variance = copy.object_variance * (double)block_size * (double)block_size;
   } else {
     copy.sample_bytes = ha_load_relaxed(&counts->sample_bytes);
     copy.bytes = ha_load_relaxed(&counts->bytes);
+    __atomic_load(&counts->byte_variance, &copy.byte_variance, __ATOMIC_RELAXED);
   }
   return copy;
 }
@@ -35,6 +38,11 @@ static int64_t whole(uint64_t weight) {
  * negative. */
 static uint64_t difference(uint64_t allocated, uint64_t freed) {
   return allocated > freed ? allocated - freed : 0;
+}
+
+/* Of what is in use. Without live samples it is 0, not what rounding left. */
+static double variance_left(double allocated, double freed, int64_t live_samples) {
+  return live_samples > 0 && allocated > freed ? allocated - freed : 0;
 }
 
 static void fill(struct ha_row *row, const struct ha_entry *entry) {
@@ -54,6 +62,11 @@ static void fill(struct ha_row *row, const struct ha_entry *entry) {
   row->sampled[ALLOC_SPACE] = (int64_t)allocated.sample_bytes;
   row->sampled[INUSE_OBJECTS] = (int64_t)difference(allocated.samples, freed.samples);
   row->sampled[INUSE_SPACE] = (int64_t)difference(allocated.sample_bytes, freed.sample_bytes);
+  int64_t live = row->sampled[INUSE_OBJECTS];
+  row->variances[ALLOC_OBJECTS] = allocated.object_variance;
+  row->variances[ALLOC_SPACE] = allocated.byte_variance;
+  row->variances[INUSE_OBJECTS] = variance_left(allocated.object_variance, freed.object_variance, live);
+  row->variances[INUSE_SPACE] = variance_left(allocated.byte_variance, freed.byte_variance, live);
 }
 
 struct emission {
@@ -98,6 +111,7 @@ static void add_row(const struct ha_row *row, void *arg) {
   for (int i = 0; i < HA_ROW_VALUES_MAX; i++) {
     totals->values[i] += row->values[i];
     totals->sampled[i] += row->sampled[i];
+    totals->variances[i] += row->variances[i];
   }
   if (row->frames[0] == HA_FRAME_OVERFLOW) {
     totals->overflow_samples += (uint64_t)row->sampled[ALLOC_OBJECTS];
@@ -105,7 +119,7 @@ static void add_row(const struct ha_row *row, void *arg) {
 }
 
 struct ha_heap_totals ha_heap_totals(void) {
-  struct ha_heap_totals totals = {{0}, {0}, 0};
+  struct ha_heap_totals totals = {.overflow_samples = 0};
   visit(NULL, add_row, &totals);
   return totals;
 }

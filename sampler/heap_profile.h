@@ -16,7 +16,8 @@ void ha_heap_profile(struct ha_profile *profile, const char *name);
 struct ha_heap_totals {
   int64_t values[HA_ROW_VALUES_MAX];
   int64_t sampled[HA_ROW_VALUES_MAX];
-  uint64_t overflow_samples; /* samples on the overflow entry */
+  double variances[HA_ROW_VALUES_MAX]; /* of values; the root is one standard error */
+  uint64_t overflow_samples;           /* samples on the overflow entry */
 };
 struct ha_heap_totals ha_heap_totals(void);
 

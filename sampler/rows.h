@@ -50,10 +50,11 @@ struct ha_row_number {
 struct ha_row {
   const uintptr_t *frames; /* return addresses, innermost caller first; at least one */
   uint32_t frame_count;
-  uint32_t label_set;                 /* id of an interned label set; 0 is the empty set */
-  uint64_t block_size;                /* bytes of one block (mean over the row); 0: the row has no size */
-  int64_t values[HA_ROW_VALUES_MAX];  /* unbiased estimates, in the order of ha_profile.types */
-  int64_t sampled[HA_ROW_VALUES_MAX]; /* what was really sampled, same order, for the text form */
+  uint32_t label_set;                  /* id of an interned label set; 0 is the empty set */
+  uint64_t block_size;                 /* bytes of one block (mean over the row); 0: the row has no size */
+  int64_t values[HA_ROW_VALUES_MAX];   /* unbiased estimates, in the order of ha_profile.types */
+  int64_t sampled[HA_ROW_VALUES_MAX];  /* what was really sampled, same order, for the text form */
+  double variances[HA_ROW_VALUES_MAX]; /* of the estimates, same order; 0 where a value is exact */
   uint32_t number_count;
   struct ha_row_number numbers[HA_ROW_NUMBERS_MAX]; /* beside the block size */
 };

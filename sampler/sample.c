@@ -19,8 +19,29 @@ static HA_TLS bool
 static uint64_t dropped[HA_DROP_COUNT];
 static struct ha_entry uncounted; /* only its address matters */
 
+static void add_double(double *sum, double value) {
+  double known, raised;
+  __atomic_load(sum, &known, __ATOMIC_RELAXED);
+  do {
+    raised = known + value;
+  } while (!__atomic_compare_exchange(sum, &known, &raised, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+}
+
+HA_NOINLINE static void count_variance(const struct ha_entry *entry, struct ha_counts *counts,
+                                       uint64_t weight, size_t block_size) {
+  double blocks = (double)weight / (double)HA_WEIGHT_ONE;
+  double variance = blocks * (blocks - 1);
+  add_double(&counts->object_variance, variance);
+  if (entry->block_size == 0) {
+    add_double(&counts->byte_variance, variance * (double)block_size * (double)block_size);
+  }
+}
+
 static void count(const struct ha_entry *entry, struct ha_counts *counts, uint64_t weight,
                   size_t block_size) {
+  if (weight != HA_WEIGHT_ONE) {
+    count_variance(entry, counts, weight, block_size);
+  }
   if (entry->block_size == 0) {
     uint64_t bytes = (uint64_t)(((unsigned __int128)weight * block_size) >> HA_WEIGHT_SHIFT);
     ha_add_relaxed(&counts->sample_bytes, block_size);

@@ -10,6 +10,12 @@
  * Sizes: objects are sums of weights (fixed point, HA_WEIGHT_SHIFT). Where all blocks of an entry have one size, bytes
  * follow from objects; elsewhere they are sums of weight times block size, rounded per sample. Either way a free takes
  * away exactly what its allocation added.
+ *
+ * Variances: blocks are sampled independently, so a sum of weights w = 1/p has the variance sum of (1 - p)/p over all
+ * blocks, which the sum of (1 - p)/p^2 = w(w - 1) over the sampled ones estimates without bias. It is kept beside the
+ * weights, one atomic add per sample, because it does not follow from them when the rate has changed. It is a double,
+ * since the square of a large weight has no room in a word; at a constant rate a free still takes away what its
+ * allocation added, else rounding leaves some 2^-53 of the largest sum behind.
  */
 #ifndef HA_SAMPLER_TABLE_H
 #define HA_SAMPLER_TABLE_H
@@ -24,10 +30,12 @@
 /* One direction (allocated or freed). Atomic, relaxed: written by any thread when it samples or frees a
  * sample. */
 struct ha_counts {
-  uint64_t samples;      /* sampled blocks */
-  uint64_t objects;      /* sum of weights */
-  uint64_t sample_bytes; /* sum of block sizes; as the next, only counted where sizes differ */
-  uint64_t bytes;        /* sum of weight * block size */
+  uint64_t samples;       /* sampled blocks */
+  uint64_t objects;       /* sum of weights */
+  double object_variance; /* sum of w(w - 1) */
+  uint64_t sample_bytes;  /* sum of block sizes; as the next two, only counted where sizes differ */
+  uint64_t bytes;         /* sum of weight * block size */
+  double byte_variance;   /* sum of block size squared * w(w - 1) */
 };
 
 struct ha_entry {

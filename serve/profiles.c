@@ -16,6 +16,7 @@
 #include "alloc/stats.h"
 #include "base/lock.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "labels/set.h"
 #include "sampler/heap_profile.h"
 #include "sampler/interval.h"
@@ -26,15 +27,14 @@
 #include "serve/memstats_text.h"
 #include "serve/pprof_library.h"
 
-#define COMMENT_MAX 256
-#define COMMENT_LINES 5
+#define COMMENT_MAX 512
 #define TEXT_DEBUG_MAX 2
 #define NANOS_PER_SECOND 1000000000
 
 /* A profile with the storage its texts live in. */
 struct document {
   struct ha_profile profile;
-  char comments[COMMENT_LINES][COMMENT_MAX];
+  char comments[HA_COMMENTS_MAX][COMMENT_MAX];
   char trailer[HA_MEMSTATS_TEXT_MAX];
 };
 
@@ -45,6 +45,20 @@ static char *next_comment(struct document *document) {
   return line;
 }
 
+/* Each estimate with its standard error. */
+static void describe_samples(char *line, const struct ha_heap_totals *totals) {
+  static const char *const names[HA_ROW_VALUES_MAX] = {"alloc_objects", "alloc_space", "inuse_objects",
+                                                       "inuse_space"};
+  size_t length = ha_format(line, COMMENT_MAX, "halloc: sampled");
+  for (unsigned i = HA_ROW_VALUES_MAX; i-- > 0;) {
+    double error = ha_square_root(totals->variances[i]);
+    length += ha_format(line + length, COMMENT_MAX - length, " %s=%ld %s_se=%lu", names[i],
+                        (long)totals->values[i], names[i], (unsigned long)(error + 0.5));
+  }
+  ha_format(line + length, COMMENT_MAX - length, " inuse_samples=%ld alloc_samples=%ld stacks=%lu",
+            (long)totals->sampled[2], (long)totals->sampled[0], ha_stack_count());
+}
+
 static void describe(struct document *document, const struct hp_memstats *stats) {
   struct ha_heap_totals totals = ha_heap_totals();
   ha_format(next_comment(document), COMMENT_MAX, "halloc: version=" HA_VERSION " pid=%d rate=%ld",
@@ -52,10 +66,7 @@ static void describe(struct document *document, const struct hp_memstats *stats)
   ha_format(next_comment(document), COMMENT_MAX,
             "halloc: exact HeapAlloc=%lu TotalAlloc=%lu HeapObjects=%lu Mallocs=%lu Frees=%lu",
             stats->HeapAlloc, stats->TotalAlloc, stats->HeapObjects, stats->Mallocs, stats->Frees);
-  ha_format(next_comment(document), COMMENT_MAX,
-            "halloc: sampled inuse_space=%ld alloc_space=%ld inuse_samples=%ld alloc_samples=%ld stacks=%lu",
-            (long)totals.values[3], (long)totals.values[1], (long)totals.sampled[2], (long)totals.sampled[0],
-            ha_stack_count());
+  describe_samples(next_comment(document), &totals);
   ha_format(next_comment(document), COMMENT_MAX, "halloc: lost dropped=%lu overflow=%lu truncated=%lu",
             ha_samples_dropped(HA_DROP_REENTRANT) + ha_samples_dropped(HA_DROP_NO_MEMORY),
             totals.overflow_samples, ha_unwind_truncated());

@@ -8,8 +8,16 @@
  * sum is one standard error: the true value lies within one of the estimate in about two of three profiles,
  * within two in 19 of 20.
  *
- * Halloc counts every allocation besides sampling and writes the exact totals into the profile's comments, as
- * `halloc: key=value key=value …`; comparing both shows whether the sample can be trusted.
+ * The library adds the variances up sample by sample, whatever the rate was then, and writes the roots of the sums into
+ * the comments, beside the exact totals of the allocator, which counts every allocation:
+ * `halloc: key=value key=value ...`. They are used for the total. For a single row only the formula is left, with the
+ * rate at the time of writing: right unless the rate has changed. The formula also serves a profile whose rows are not
+ * those that the comments describe (a difference, a selection): where the sum of the rows is more than one standard
+ * error away from the comment's.
+ *
+ * The 95 % interval is the range of true totals that would not be surprised by this estimate, at 1.96 of the errors
+ * that they would have themselves. It is wider upwards than downwards, and unlike estimate +- 1.96 errors it holds for
+ * few samples too.
  */
 #ifndef HA_TOOLS_ACCURACY_H
 #define HA_TOOLS_ACCURACY_H
@@ -20,14 +28,19 @@ struct ha_accuracy {
   bool has_error; /* the type is one of Go's four heap types and the profile has a sampling rate */
   int64_t total;
   double standard_error;
+  double low, high; /* the 95 % interval */
   double sample_count;
-  const char *exact_name; /* "HeapAlloc", …; NULL: the profile has no exact total for this type */
+  const char *exact_name; /* "HeapAlloc", ...; NULL: the profile has no exact total for this type */
   uint64_t exact;
 };
 
 struct ha_accuracy ha_accuracy_of(const struct ha_pprof *profile, size_t type);
 
-/* A number from a comment `halloc: … key=NUMBER …`. The last one counts. */
+/* The variance of each row's value, in the order of the samples; NULL if the profile has no errors for the type. To be
+ * freed. */
+double *ha_accuracy_variances(const struct ha_pprof *profile, size_t type);
+
+/* A number from a comment `halloc: ... key=NUMBER ...`. The last one counts. */
 bool ha_comment_number(const struct ha_pprof *profile, const char *key, uint64_t *ret_value);
 
 #endif

@@ -181,15 +181,19 @@ static int show_profile(const struct heap_request *request, const struct ha_ppro
   struct ha_stacks *stacks = ha_stacks_new(profile, request->stacks ? HA_NAME_FULL : HA_NAME_SHORT);
   if (stacks == NULL)
     return HA_EXIT_USAGE;
-  struct ha_top top = request->stacks ? ha_top_stacks(stacks, (size_t)type, ha_pprof_type_count(profile))
-                                      : ha_top_functions(stacks, (size_t)type, request->by_cum);
+  double *variances = ha_accuracy_variances(profile, (size_t)type);
+  struct ha_top top = request->stacks
+                          ? ha_top_stacks(stacks, (size_t)type, variances, ha_pprof_type_count(profile))
+                          : ha_top_functions(stacks, (size_t)type, variances, request->by_cum);
   bool is_cut = request->node_count != 0 && request->node_count < top.count;
-  struct ha_heap_view view = {profile, stacks, &top, (size_t)type, is_cut ? request->node_count : top.count};
+  struct ha_heap_view view = {
+      profile, stacks, &top, (size_t)type, is_cut ? request->node_count : top.count, variances != NULL};
   if (request->json)
     ha_heap_print_json(&view);
   else
     ha_heap_print_text(&view);
   ha_top_done(&top);
+  free(variances);
   ha_stacks_free(stacks);
   return HA_EXIT_DONE;
 }

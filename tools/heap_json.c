@@ -5,6 +5,7 @@
  * absent.
  */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 
 #include "tools/heap_print.h"
@@ -20,21 +21,29 @@ static void print_accuracy_fields(const struct ha_heap_view *view) {
   struct ha_accuracy accuracy = ha_accuracy_of(view->profile, view->type);
   uint64_t dropped = 0;
   if (accuracy.has_error)
-    printf("\"standard_error\":%.0f,\"samples\":%.0f,", accuracy.standard_error, accuracy.sample_count);
+    printf("\"standard_error\":%.0f,\"interval95\":[%.0f,%.0f],\"samples\":%.0f,", accuracy.standard_error,
+           accuracy.low, accuracy.high, accuracy.sample_count);
   if (accuracy.exact_name != NULL)
     printf("\"exact\":{\"name\":\"%s\",\"value\":%" PRIu64 "},", accuracy.exact_name, accuracy.exact);
   if (ha_comment_number(view->profile, "dropped", &dropped))
     printf("\"dropped\":%" PRIu64 ",", dropped);
 }
 
-static void print_node(const struct ha_top_node *node) {
+static void print_node(const struct ha_heap_view *view, const struct ha_top_node *node) {
   fputs("{\"name\":", stdout);
   ha_put_json(stdout, node->name);
-  printf(",\"flat\":%" PRId64 ",\"cum\":%" PRId64 "}", node->flat, node->cum);
+  printf(",\"flat\":%" PRId64 ",\"cum\":%" PRId64, node->flat, node->cum);
+  if (view->has_errors)
+    printf(",\"flat_standard_error\":%.0f,\"cum_standard_error\":%.0f", sqrt(node->flat_variance),
+           sqrt(node->cum_variance));
+  putchar('}');
 }
 
 static void print_stack(const struct ha_heap_view *view, const struct ha_top_stack *stack) {
-  printf("{\"value\":%" PRId64 ",\"values\":{", stack->values[view->type]);
+  printf("{\"value\":%" PRId64 ",", stack->values[view->type]);
+  if (view->has_errors)
+    printf("\"standard_error\":%.0f,", sqrt(stack->variance));
+  fputs("\"values\":{", stdout);
   for (size_t t = 0; t < ha_pprof_type_count(view->profile); t++) {
     fputs(t == 0 ? "" : ",", stdout);
     ha_put_json(stdout, ha_pprof_type(view->profile, t).type);
@@ -60,7 +69,7 @@ void ha_heap_print_json(const struct ha_heap_view *view) {
   for (size_t i = 0; i < view->shown; i++) {
     fputs(i == 0 ? "" : ",", stdout);
     if (view->top->nodes != NULL)
-      print_node(&view->top->nodes[i]);
+      print_node(view, &view->top->nodes[i]);
     else
       print_stack(view, &view->top->stacks[i]);
   }

@@ -93,15 +93,28 @@ static void print_head(const struct ha_heap_view *view, struct ha_scale scale) {
     printf("Showing top %zu %s out of %zu\n", view->shown, what, view->top->count);
 }
 
+/* One standard error, in the table's unit. */
+static struct ha_value_text format_error(double variance, struct ha_scale scale) {
+  return ha_format_scaled(round(sqrt(variance)), scale);
+}
+
 static void print_nodes(const struct ha_heap_view *view, struct ha_scale scale) {
   int64_t total = view->top->total, sum = 0;
-  printf("%10s %5s%% %5s%% %10s %5s%%\n", "flat", "flat", "sum", "cum", "cum");
+  printf("%10s %5s%% %5s%% %10s %5s%%", "flat", "flat", "sum", "cum", "cum");
+  /* printf counts bytes, and the sign has two. */
+  if (view->has_errors)
+    printf(" %11s %11s", "±flat", "±cum");
+  putchar('\n');
   for (size_t i = 0; i < view->shown; i++) {
     const struct ha_top_node *node = &view->top->nodes[i];
     sum = ha_sum(sum, node->flat);
-    printf("%10s %s %s %10s %s  ", ha_format_scaled((double)node->flat, scale).text,
+    printf("%10s %s %s %10s %s", ha_format_scaled((double)node->flat, scale).text,
            ha_format_percent(node->flat, total).text, ha_format_percent(sum, total).text,
            ha_format_scaled((double)node->cum, scale).text, ha_format_percent(node->cum, total).text);
+    if (view->has_errors)
+      printf(" %10s %10s", format_error(node->flat_variance, scale).text,
+             format_error(node->cum_variance, scale).text);
+    fputs("  ", stdout);
     ha_put_text(stdout, node->name);
     putchar('\n');
   }
@@ -124,6 +137,8 @@ static void print_stacks(const struct ha_heap_view *view, struct ha_scale scale)
     int64_t value = stack->values[view->type];
     printf("\n%10s %s", ha_format_scaled((double)value, scale).text,
            ha_format_percent(value, view->top->total).text);
+    if (view->has_errors)
+      printf(" ± %s", format_error(stack->variance, scale).text);
     print_stack_values(view, stack);
     for (size_t k = 0; k < stack->row->frame_count; k++) {
       fputs(STACK_INDENT, stdout);
@@ -150,6 +165,9 @@ static void print_accuracy(const struct ha_heap_view *view) {
   printf("\nsampled total %s ± %s (1 standard error, %.0f samples)",
          ha_format_value((double)accuracy.total, unit).text,
          ha_format_value(round(accuracy.standard_error), unit).text, accuracy.sample_count);
+  if (accuracy.high > accuracy.low)
+    printf(", 95 %% from %s to %s", ha_format_value(round(accuracy.low), unit).text,
+           ha_format_value(round(accuracy.high), unit).text);
   if (accuracy.exact_name != NULL)
     print_exact(&accuracy, unit);
   putchar('\n');

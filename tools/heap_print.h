@@ -15,6 +15,7 @@ struct ha_heap_view {
   const struct ha_top *top;
   size_t type;  /* the sample type shown */
   size_t shown; /* entries shown, at most top->count */
+  bool has_errors;
 };
 
 void ha_heap_print_text(const struct ha_heap_view *view);

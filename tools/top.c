@@ -39,15 +39,19 @@ static int64_t add_magnitude(int64_t total, int64_t value) {
 
 /* seen[name] is the number of the last row that counted the name; 0 for none. */
 static void add_row(struct ha_top_node *nodes, size_t *seen, size_t row_number,
-                    const struct ha_stacks_row *row, int64_t value) {
-  if (row->frame_count > 0)
-    nodes[row->frames[0]].flat = ha_sum(nodes[row->frames[0]].flat, value);
+                    const struct ha_stacks_row *row, int64_t value, double variance) {
+  if (row->frame_count > 0) {
+    struct ha_top_node *leaf = &nodes[row->frames[0]];
+    leaf->flat = ha_sum(leaf->flat, value);
+    leaf->flat_variance += variance;
+  }
   for (size_t i = 0; i < row->frame_count; i++) {
     uint32_t name = row->frames[i];
     if (seen[name] == row_number)
       continue;
     seen[name] = row_number;
     nodes[name].cum = ha_sum(nodes[name].cum, value);
+    nodes[name].cum_variance += variance;
   }
 }
 
@@ -63,7 +67,8 @@ static size_t keep_seen(struct ha_top_node *nodes, const size_t *seen, const str
   return kept;
 }
 
-struct ha_top ha_top_functions(const struct ha_stacks *stacks, size_t type, bool by_cum) {
+struct ha_top ha_top_functions(const struct ha_stacks *stacks, size_t type, const double *variances,
+                               bool by_cum) {
   struct ha_top top = {0};
   size_t *seen = ha_array(stacks->name_count, sizeof *seen);
   top.nodes = ha_array(stacks->name_count, sizeof *top.nodes);
@@ -71,7 +76,7 @@ struct ha_top ha_top_functions(const struct ha_stacks *stacks, size_t type, bool
     int64_t value = stacks->rows[i].values[type];
     top.total = add_magnitude(top.total, value);
     if (value != 0)
-      add_row(top.nodes, seen, i + 1, &stacks->rows[i], value);
+      add_row(top.nodes, seen, i + 1, &stacks->rows[i], value, variances != NULL ? variances[i] : 0);
   }
   top.count = keep_seen(top.nodes, seen, stacks);
   free(seen);
@@ -118,13 +123,15 @@ static size_t merge_equal_stacks(struct ha_top_stack *stacks, size_t count, size
       stacks[kept++] = stacks[i];
       continue;
     }
+    stacks[kept - 1].variance += stacks[i].variance;
     for (size_t t = 0; t < type_count; t++)
       stacks[kept - 1].values[t] = ha_sum(stacks[kept - 1].values[t], stacks[i].values[t]);
   }
   return kept;
 }
 
-struct ha_top ha_top_stacks(const struct ha_stacks *stacks, size_t type, size_t type_count) {
+struct ha_top ha_top_stacks(const struct ha_stacks *stacks, size_t type, const double *variances,
+                            size_t type_count) {
   struct ha_top top = {0};
   top.stacks = ha_array(stacks->row_count, sizeof *top.stacks);
   top.stack_values = ha_array(stacks->row_count, type_count * sizeof *top.stack_values);
@@ -135,7 +142,7 @@ struct ha_top ha_top_stacks(const struct ha_stacks *stacks, size_t type, size_t 
       continue;
     int64_t *values = top.stack_values + top.count * type_count;
     memcpy(values, row->values, type_count * sizeof *values);
-    top.stacks[top.count++] = (struct ha_top_stack){row, values};
+    top.stacks[top.count++] = (struct ha_top_stack){row, values, variances != NULL ? variances[i] : 0};
   }
   qsort(top.stacks, top.count, sizeof *top.stacks, compare_stack_frames);
   top.count = merge_equal_stacks(top.stacks, top.count, type_count);

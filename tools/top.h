@@ -15,11 +15,13 @@
 struct ha_top_node {
   const char *name;
   int64_t flat, cum;
+  double flat_variance, cum_variance; /* 0 where none are known */
 };
 
 struct ha_top_stack {
   const struct ha_stacks_row *row; /* one of the samples; its frames are the stack's */
   int64_t *values;                 /* sums, for every sample type */
+  double variance;                 /* of the value that is shown; 0 if it is not known */
 };
 
 struct ha_top {
@@ -31,8 +33,11 @@ struct ha_top {
   int64_t *stack_values;       /* memory of stacks[].values */
 };
 
-struct ha_top ha_top_functions(const struct ha_stacks *stacks, size_t type, bool by_cum);
-struct ha_top ha_top_stacks(const struct ha_stacks *stacks, size_t type, size_t type_count);
+/* variances: of the values of the type, by row; NULL if they are not known. */
+struct ha_top ha_top_functions(const struct ha_stacks *stacks, size_t type, const double *variances,
+                               bool by_cum);
+struct ha_top ha_top_stacks(const struct ha_stacks *stacks, size_t type, const double *variances,
+                            size_t type_count);
 void ha_top_done(struct ha_top *top);
 
 #endif

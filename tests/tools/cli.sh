@@ -267,7 +267,8 @@ same_as_pprof() {
   PPROF_TMPDIR=$work PPROF_BINARY_PATH=$work GOCACHE=$work $go tool pprof -top -nodefraction=0 \
     -nodecount=1000 "$@" "$file" >theirs 2>pprof.log
   "$halloc" heap --nodecount 0 "$@" "$file" >ours || fail "$name" 'exit status'
-  rows ours >ours.rows && rows theirs >theirs.rows
+  # Behind the five columns of pprof we have two of our own.
+  rows ours | sed -E 's/^( ?([^ ]+ ){5})[^ ]+ [^ ]+ /\1/' >ours.rows && rows theirs >theirs.rows
   grep -E '^(Type|Time|File|Showing nodes)' ours >>ours.rows
   grep -E '^(Type|Time|File|Showing nodes)' theirs >>theirs.rows
   if [ -s theirs.rows ] && diff theirs.rows ours.rows; then ok "$name"; else fail "$name"; fi
@@ -285,9 +286,9 @@ heap_numbers() {
   same_as_pprof pprof_agrees_on_sparse_ids sparse.pb
   profile inlined inlined.pb
   same_as_pprof pprof_agrees_on_inlined_and_dropped_frames inlined.pb
-  prints leaf_row ' 23044096B 66.61% 66.61%  23044096B 66.61%  leaf' heap known.pb.gz
+  prints leaf_row ' 23044096B 66.61% 66.61%  23044096B 66.61% ' heap known.pb.gz
   check dropped_frames_are_gone bash -c '! grep -qE "malloc|calloc|operator new" out'
-  prints recursion_counts_once '6553600B 18.94%  recurse' heap known.pb.gz
+  prints recursion_counts_once ' 6553600B 18.94%  ' heap known.pb.gz
   prints names_lose_their_arguments ' space::fill' heap known.pb.gz
   prints stacks_have_full_names 'space::Thing::add(int, bool)' heap --stacks known.pb.gz
   profile addresses addresses.pb
@@ -297,9 +298,15 @@ heap_numbers() {
 }
 
 heap_accuracy() {
-  local total error samples
-  read -r total error samples <expected
-  prints standard_error "\"standard_error\":$error,\"samples\":$samples," heap --json known.pb.gz
+  local total error samples low high leaf recurse
+  read -r total error samples low high leaf recurse <expected
+  prints standard_error "\"standard_error\":$error,\"interval95\":[$low,$high],\"samples\":$samples," heap --json \
+    known.pb.gz
+  prints error_of_flat "\"leaf\",\"flat\":23044096,\"cum\":23044096,\"flat_standard_error\":$leaf," heap --json known.pb.gz
+  prints error_of_cum "\"cum_standard_error\":$error}" heap --json known.pb.gz
+  prints error_columns "${recurse}B   ${recurse}B  recurse" heap known.pb.gz
+  prints error_of_a_stack "\"value\":6553600,\"standard_error\":$recurse," heap --json --stacks known.pb.gz
+  prints stack_line '66.61% ±' heap --stacks known.pb.gz
   prints total "\"total\":$total," heap --json known.pb.gz
   for kind in exact dropped rate1; do profile $kind $kind.pb.gz; done
   prints exact_total 'exact HeapAlloc' heap exact.pb.gz
@@ -311,6 +318,10 @@ heap_accuracy() {
   "$halloc" heap dropped.pb.gz >out
   check dropped_samples_come_first grep -q '12 samples were dropped' <(head -1 out)
   prints comments 'halloc: dropped=12' heap --comments dropped.pb.gz
+  for kind in summed of_others; do profile $kind $kind.pb.gz; done
+  prints errors_that_the_library_summed '"standard_error":7000000,' heap --json summed.pb.gz
+  prints samples_that_the_library_counted '"samples":321,' heap --json summed.pb.gz
+  prints errors_of_other_rows_are_not_taken "\"standard_error\":$error," heap --json of_others.pb.gz
   for option in --json '--json --stacks'; do
     # shellcheck disable=SC2086
     check "valid ${option// /}" bash -c "'$halloc' heap $option exact.pb.gz | python3 -m json.tool >/dev/null"

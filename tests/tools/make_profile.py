@@ -5,7 +5,8 @@
 usage: make_profile.py KIND FILE
 
 Nothing here is shared with the reader under test, so a misunderstanding of the format shows as a difference.
-For the kind "known" the expected total, standard error (inuse_space) and sample count go to standard output.
+For the kind "known" what is expected of inuse_space goes to standard output: total, standard error, sample count, the
+ends of the 95 % interval, and the standard errors of the functions leaf and recurse.
 """
 import gzip
 import math
@@ -27,6 +28,7 @@ SAMPLES = [
     ([NEW, TEMPLATE, MAIN], 9, 0, 4096),
     ([MALLOC, WORK, MAIN], 12, 1, 7),
 ]
+TOTAL = sum(used * size for _, _, used, size in SAMPLES)
 
 
 def varint(n):
@@ -114,22 +116,45 @@ def known(comments=(), rate=RATE, scale=1):
     return p
 
 
-def print_expected():
-    total = variance = count = 0
-    for _, _, used, size in SAMPLES:
+def variance_of(samples):
+    variance = 0
+    for _, _, used, size in samples:
         q = math.exp(-size / RATE)
-        n = used * (1 - q)
-        total += used * size
-        count += n
-        variance += n * size**2 * q / (1 - q)**2
-    print(f"{total} {math.sqrt(variance):.0f} {count:.0f}")
+        variance += used * (1 - q) * size**2 * q / (1 - q)**2
+    return variance
+
+
+def solve(function, low, high):
+    """Where a function that rises from low to high is 0."""
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if function(middle) < 0 else (low, middle)
+    return low
+
+
+def print_expected():
+    total = TOTAL
+    count = sum(used * -math.expm1(-size / RATE) for _, _, used, size in SAMPLES)
+    variance = variance_of(SAMPLES)
+    # A true total t is at the end of the interval if the estimate is 1.96 of its own standard errors from it.
+    low = solve(lambda t: (t - total) + 1.959964 * math.sqrt(variance * t / total), 0, total)
+    high = solve(lambda t: (t - total) - 1.959964 * math.sqrt(variance * t / total), total, 100 * total)
+    leaf = variance_of(sample for sample in SAMPLES if sample[0][1] == LEAF)
+    recurse = variance_of(sample for sample in SAMPLES if sample[0][1] == RECURSE)
+    print(f"{total} {math.sqrt(variance):.0f} {count:.0f} {low:.0f} {high:.0f} {math.sqrt(leaf):.0f} "
+          f"{math.sqrt(recurse):.0f}")
 
 
 def exact_comments(dropped):
-    total = sum(used * size for _, _, used, size in SAMPLES)
     return ["halloc: version=0.1.0 pid=1",
-            f"halloc: exact HeapAlloc={total + MB} TotalAlloc=77 HeapObjects=2158 Mallocs=9",
+            f"halloc: exact HeapAlloc={TOTAL + MB} TotalAlloc=77 HeapObjects=2158 Mallocs=9",
             f"halloc: dropped={dropped}"]
+
+
+def summed_comments(total, error):
+    """What the library sums up itself, for a history of rates that the rows do not tell."""
+    return ["halloc: version=0.1.0 pid=1 rate=524288",
+            f"halloc: sampled inuse_space={total} inuse_space_se={error} inuse_samples=321 alloc_samples=999"]
 
 
 def inlined():
@@ -229,6 +254,8 @@ KINDS = {
     "exact": lambda: known(exact_comments(0)),
     "dropped": lambda: known(exact_comments(12)),
     "rate1": lambda: known(exact_comments(0), rate=1),
+    "summed": lambda: known(summed_comments(TOTAL, 7000000)),
+    "of_others": lambda: known(summed_comments(TOTAL + 7000001, 7000000)),
     "inlined": inlined,
     "addresses": addresses,
     "hostile_names": hostile_names,

@@ -132,3 +132,12 @@ TEST(fresh_seeds_differ) {
     }
   }
 }
+
+/* Over all magnitudes that a variance can have, and at both ends of a factor of four, where the first guess is worst. */
+TEST(square_roots_are_those_of_libm) {
+  for (double x = 1e-300; x < 1e300; x *= 1.37) {
+    double error = fabs(ha_square_root(x) / sqrt(x) - 1);
+    CHECK(error < 1e-15, "the root of %g is off by %g", x, error);
+  }
+  CHECK(ha_square_root(0) == 0 && ha_square_root(-1) == 0 && ha_square_root(NAN) == 0, "no root is 0");
+}
