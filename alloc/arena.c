@@ -449,6 +449,14 @@ void ha_page_release(struct ha_page *page) {
   ha_unlock(HA_RANK_ARENA);
 }
 
+void ha_arena_visit(void (*visit)(const char *start, size_t size, void *arg), void *arg) {
+  ha_lock(HA_RANK_ARENA);
+  for (unsigned i = 0; i < space.count; i++) {
+    visit(space.arenas[i].start, space.arenas[i].slices * HA_SLICE, arg);
+  }
+  ha_unlock(HA_RANK_ARENA);
+}
+
 uint64_t ha_arena_take_peak(void) {
   return ha_exchange_acq_rel(&space.peak, 0);
 }

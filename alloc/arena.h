@@ -53,6 +53,9 @@ struct ha_arena_totals {
 };
 struct ha_arena_totals ha_arena_totals(void);
 
+/* Visits the address ranges of all arenas. Takes the lock. */
+void ha_arena_visit(void (*visit)(const char *start, size_t size, void *arg), void *arg);
+
 /* The most slices in use since the last call. */
 uint64_t ha_arena_take_peak(void);
 

@@ -42,6 +42,8 @@ struct ha_heap {
   bool is_borrowed;            /* belongs to the pool: no sampling, no fast frees */
   uint16_t taken_from;         /* borrowed: the class whose empty page last became another's */
   uint16_t parked_class;       /* owner: where ha_heap_park goes on */
+  const void *thread;          /* atomic: the descriptor of the thread that it is open for, which lies at the top of its
+                                  stack; NULL for the main thread, and while there is none */
   struct ha_heap *next;        /* in the registry; immutable once published */
   struct ha_heap *next_unused; /* HA_RANK_HEAPS */
   struct ha_outbox outbox;

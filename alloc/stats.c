@@ -49,23 +49,30 @@ static bool is_unchanged(const struct ha_page *page, uint32_t version) {
 }
 
 /* Credit before pending: a malloc in between then does not pass for a free. */
-static void add_page(const struct ha_page *page, void *arg) {
-  struct block_sums *sums = arg;
-  uint16_t size_class = 0;
+bool ha_stats_page(const struct ha_page *page, struct ha_page_stats *stats) {
   for (int i = 0; i < TRIES; i++) {
     uint32_t version = ha_load_acquire(&page->version);
-    size_class = ha_load_relaxed(&page->size_class);
-    bool is_ours = ha_load_acquire(&page->kind) == HA_PAGE_BLOCKS && size_class < HA_CLASS_COUNT;
+    stats->size_class = ha_load_relaxed(&page->size_class);
+    bool is_ours = ha_load_acquire(&page->kind) == HA_PAGE_BLOCKS && stats->size_class < HA_CLASS_COUNT;
     int64_t not_in_use = credit_of(page) + ha_load_relaxed(&page->held);
     not_in_use += ha_remote_count(ha_load_relaxed(&page->remote));
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     int64_t live = (int64_t)ha_load_relaxed(&page->pending) + ha_load_relaxed(&page->floor) - not_in_use;
     if (is_unchanged(page, version)) {
-      sums->live[size_class % HA_CLASS_COUNT] += is_ours ? positive(live) : 0;
-      return;
+      stats->live = is_ours ? positive(live) : 0;
+      return true;
     }
   }
-  sums->is_torn[size_class % HA_CLASS_COUNT] = true;
+  stats->live = 0;
+  return false;
+}
+
+static void add_page(const struct ha_page *page, void *arg) {
+  struct block_sums *sums = arg;
+  struct ha_page_stats stats;
+  bool is_whole = ha_stats_page(page, &stats);
+  sums->live[stats.size_class % HA_CLASS_COUNT] += stats.live;
+  sums->is_torn[stats.size_class % HA_CLASS_COUNT] |= !is_whole;
 }
 
 static void add_class(const struct ha_heap *heap, unsigned size_class, struct block_sums *sums) {

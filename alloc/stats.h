@@ -9,8 +9,18 @@
 #ifndef HA_ALLOC_STATS_H
 #define HA_ALLOC_STATS_H
 
+#include "alloc/page.h"
 #include "halloc.h"
 
 void ha_stats_read(struct hp_memstats *stats);
+
+struct ha_page_stats {
+  uint16_t size_class;
+  uint64_t
+      live; /* blocks in use, those included that were freed and wait in outboxes; 0 if it is no page of blocks */
+};
+
+/* Of one page, whoever owns it. False, with live 0, if it was changing each time that it was looked at. */
+bool ha_stats_page(const struct ha_page *page, struct ha_page_stats *stats);
 
 #endif

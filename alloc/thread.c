@@ -24,6 +24,10 @@ static int init_state; /* atomic */
 static pthread_key_t key;
 static bool has_key; /* written before INIT_DONE */
 
+/* The main thread's descriptor is not on its stack. It is the thread that runs this library's constructor, or that
+ * allocates before. */
+static const void *main_thread;
+
 /* How many destructor rounds this thread has seen; above the last one its heap is gone for good. */
 static HA_TLS unsigned char exit_rounds;
 
@@ -35,6 +39,7 @@ static void on_thread_exit(void *value) {
   }
   /* First: pages of others that closing finds in the queue must not be adopted by the heap being closed. */
   ha_thread_heap = &ha_empty_heap;
+  ha_store_relaxed(&heap->thread, NULL);
   ha_heap_close(heap);
   ha_heap_retire(heap);
   ha_trail_close();
@@ -46,10 +51,16 @@ HA_COLD void ha_initialize(void) {
   if (ha_load_acquire(&init_state) == INIT_DONE || !ha_cas_strong_acq_rel(&init_state, &none, INIT_RUNNING)) {
     return; /* done, or this is an allocation from inside initialisation: go on with what there is */
   }
+  main_thread = __builtin_thread_pointer();
   ha_config_load();
   ha_rate_set(ha_config.profile_rate);
   has_key = pthread_key_create(&key, on_thread_exit) == 0;
   ha_store_release(&init_state, INIT_DONE);
+}
+
+static const void *this_thread(void) {
+  const void *thread = __builtin_thread_pointer();
+  return thread != main_thread ? thread : NULL;
 }
 
 static HA_COLD struct ha_heap *open_heap(void) {
@@ -66,6 +77,7 @@ static HA_COLD struct ha_heap *open_heap(void) {
   }
   /* Before the key is set: that may allocate, for keys beyond the first 32. */
   ha_thread_heap = heap;
+  ha_store_relaxed(&heap->thread, this_thread());
   if (has_key) {
     pthread_setspecific(key, heap);
   }

@@ -10,10 +10,14 @@
 #include "base/atomic.h"
 #include "base/lock.h"
 #include "base/os.h"
+#include "base/own_mappings.h"
 
 #define CHUNK_SIZE ((size_t)256 * 1024)
 #define SMALLEST_SHIFT 6 /* one cache line */
 #define SHIFT_COUNT 40
+#define NODE_SIZE ((size_t)1 << SMALLEST_SHIFT)
+
+_Static_assert(sizeof(struct ha_own_mapping) <= NODE_SIZE, "a node is the smallest piece");
 
 struct piece {
   struct piece *next;
@@ -35,27 +39,50 @@ static unsigned shift_of(size_t size) {
   return shift;
 }
 
+static bool has_room(size_t size) {
+  return (size_t)(meta.end - meta.next) >= size;
+}
+
+static void *cut(size_t size) {
+  void *piece = meta.next;
+  meta.next += size;
+  return piece;
+}
+
+/* A chunk begins with the node that lists it. */
+static bool add_chunk(void) {
+  char *chunk = ha_os_map(CHUNK_SIZE);
+  if (chunk == NULL) {
+    return false;
+  }
+  ha_owner_add(&meta.mapped, CHUNK_SIZE);
+  meta.next = chunk;
+  meta.end = chunk + CHUNK_SIZE;
+  ha_own_mappings_add(cut(NODE_SIZE), chunk, CHUNK_SIZE);
+  return true;
+}
+
+/* Without a node the mapping is not listed. */
+static void *map_alone(size_t size) {
+  size = ha_align_up(size, HA_OS_PAGE);
+  void *own = ha_os_map(size);
+  if (own == NULL) {
+    return NULL;
+  }
+  ha_owner_add(&meta.mapped, size);
+  if (has_room(NODE_SIZE) || add_chunk()) {
+    ha_own_mappings_add(cut(NODE_SIZE), own, size);
+  }
+  return own;
+}
+
 /* Pieces of a quarter chunk and more get a mapping of their own, so that no chunk tail is wasted on them. */
 static void *cut_locked(size_t size) {
   ha_lock_assert_held(HA_RANK_META);
   if (size >= CHUNK_SIZE / 4) {
-    size = ha_align_up(size, HA_OS_PAGE);
-    void *own = ha_os_map(size);
-    ha_owner_add(&meta.mapped, own != NULL ? size : 0);
-    return own;
+    return map_alone(size);
   }
-  if ((size_t)(meta.end - meta.next) < size) {
-    char *chunk = ha_os_map(CHUNK_SIZE);
-    if (chunk == NULL) {
-      return NULL;
-    }
-    ha_owner_add(&meta.mapped, CHUNK_SIZE);
-    meta.next = chunk;
-    meta.end = chunk + CHUNK_SIZE;
-  }
-  void *piece = meta.next;
-  meta.next += size;
-  return piece;
+  return has_room(size) || add_chunk() ? cut(size) : NULL;
 }
 
 void *ha_meta_alloc(size_t size, enum ha_meta_kind kind) {

@@ -10,6 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define ASKED_AT_ONCE 2048 /* OS pages */
+
 static void *map(size_t size, int protection, int flags) {
   int saved = errno;
   long start = syscall(SYS_mmap, NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
@@ -45,6 +47,25 @@ int ha_os_remap(void *start, size_t size, size_t new_size, void *target) {
   int error = syscall(SYS_mremap, start, size, new_size, flags, target) == -1 ? -errno : 0;
   errno = saved;
   return error;
+}
+
+bool ha_os_count_resident(const void *start, size_t size, size_t *ret_pages) {
+  int saved = errno;
+  size_t count = 0;
+  bool is_known = true;
+  for (size_t done = 0; done < size && is_known;) {
+    unsigned char pages[ASKED_AT_ONCE];
+    size_t step = size - done < sizeof pages * HA_OS_PAGE ? size - done : sizeof pages * HA_OS_PAGE;
+    bool has_answer = syscall(SYS_mincore, (const char *)start + done, step, pages) == 0;
+    for (size_t i = 0; has_answer && i < step / HA_OS_PAGE; i++) {
+      count += pages[i] & 1;
+    }
+    is_known = has_answer || errno == ENOMEM;
+    done += step;
+  }
+  errno = saved;
+  *ret_pages = count;
+  return is_known;
 }
 
 bool ha_os_unmap(void *start, size_t size) {

@@ -32,6 +32,10 @@ int ha_os_remap(void *start, size_t size, size_t new_size, void *target);
 /* Drops the range's content and memory; it stays mapped and reads as zero. False if the kernel refuses. */
 bool ha_os_release(void *start, size_t size);
 
+/* How many OS pages of the range, which is private memory, have memory behind them, the kernel's page of zeros included.
+ * What is not mapped has none. False if the kernel does not tell. */
+bool ha_os_count_resident(const void *start, size_t size, size_t *ret_pages);
+
 /* Gives the range back. If the kernel refuses, the content is dropped and false is returned. */
 bool ha_os_unmap(void *start, size_t size);
 

@@ -23,6 +23,7 @@ static char *reserve(struct ha_region *region) {
     size_t known = ha_load_relaxed(&region->size);
     ha_store_relaxed(&region->size, known == 0 || size < known ? size : known);
     if (ha_cas_strong_acq_rel(&region->start, &none, range)) {
+      ha_own_mappings_add(&region->own, range, size);
       return range;
     }
     ha_os_unmap(range, size);

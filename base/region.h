@@ -9,17 +9,18 @@
 #ifndef HA_BASE_REGION_H
 #define HA_BASE_REGION_H
 
-#include "base/compiler.h"
+#include "base/own_mappings.h"
 
 struct ha_region {
   char *start;  /* set once: NULL, then the range (release; readers acquire) */
   size_t size;  /* written before start is published */
   size_t used;  /* atomic; may exceed size once full */
   size_t limit; /* bytes wished for; constant */
+  struct ha_own_mapping own;
 };
 
 #define HA_REGION_INIT(limit_bytes)                                                                          \
-  { NULL, 0, 0, (limit_bytes) }
+  { .limit = (limit_bytes) }
 
 /* NULL when the region is full or nothing could be reserved. Wait-free but for the first call. */
 void *ha_region_alloc(struct ha_region *region, size_t size);

@@ -278,8 +278,9 @@ int64_t hp_set_mem_profile_rate(int64_t bytes);
  * Writes a profile to a file descriptor.
  *
  * name: "heap" (tools show bytes in use first) or "allocs" (bytes allocated first); both carry alloc_objects,
- * alloc_space, inuse_objects and inuse_space. debug 0: gzip-compressed pprof protobuf; 1 and 2: text.
- * Returns 0; -ENOENT for an unknown name or NULL; -EINVAL for another debug; -ENOMEM; -ELIBACC
+ * alloc_space, inuse_objects and inuse_space. "rss": the resident memory of the process, which adds up to VmRSS, as
+ * rss_space; it has no text form and needs /proc. debug 0: gzip-compressed pprof protobuf; 1 and 2: text.
+ * Returns 0; -ENOENT for an unknown name or NULL; -EINVAL for another debug; -ENOTSUP; -ENOMEM; -ELIBACC
  * if libhalloc-pprof.so cannot be loaded (one line on standard error tells why); or the error of
  * write(2). Thread-safe; one profile is encoded at a time; other threads go on allocating. Not for signal
  * handlers. Cost: milliseconds for some hundred stacks, and memory for the encoded profile that is given back

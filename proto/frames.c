@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-#include "proto/sort.h"
+#include "base/sort.h"
 #include "proto/symbols.h"
 #include "sampler/rows.h"
 

@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "proto/frames.h"
 #include "proto/intern.h"
-#include "proto/sort.h"
+#include "base/sort.h"
 
 /* Of a heap profile. */
 #define VALUE_COUNT 4

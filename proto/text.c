@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "proto/frames.h"
 #include "proto/intern.h"
-#include "proto/sort.h"
+#include "base/sort.h"
 
 /* Beyond this much text, rows come without comments: nobody reads that far, and parsers skip them. */
 #define COMMENTS_MAX ((size_t)32 << 20)

@@ -25,12 +25,23 @@
 enum ha_synthetic_frame {
   HA_FRAME_OVERFLOW = 2, /* samples that came when the sampler's tables were full */
   HA_FRAME_UNKNOWN,      /* samples whose stack could not be walked */
+  /* Of the resident memory, what no stack tells: see serve/rss_profile.h. */
+  HA_FRAME_NOT_SAMPLED,
+  HA_FRAME_FREE_IN_PAGES,
+  HA_FRAME_IDLE,
+  HA_FRAME_OWN,
+  HA_FRAME_STACKS,
+  HA_FRAME_FILES,
+  HA_FRAME_ANONYMOUS,
+  HA_FRAME_MAPPINGS, /* caller of the last two */
   HA_FRAME_SYNTHETIC_END
 };
 
 /* The name of the call at pc (a return address less one), or NULL if it is real code. */
 static inline const char *ha_synthetic_name(uintptr_t pc) {
-  static const char *const names[] = {"[overflow]", "[unknown]"};
+  static const char *const names[] = {
+      "[overflow]",      "[unknown]", "[not sampled]", "[free in pages]",      "[idle]",
+      "[halloc itself]", "[stacks]",  "[files]",       "[anonymous mappings]", "[files and other mappings]"};
   uintptr_t frame = pc + 1;
   return frame >= HA_FRAME_OVERFLOW && frame < HA_FRAME_SYNTHETIC_END ? names[frame - HA_FRAME_OVERFLOW] : 0;
 }

@@ -44,6 +44,7 @@ static HA_COLD struct ha_rule_table *replace(struct ha_rule_table *old, unsigned
   mine->shift = shift;
   struct ha_rule_table *known = old;
   if (ha_cas_strong_acq_rel(&ha_rule_table, &known, mine)) {
+    ha_own_mappings_add(&mine->own, mine, size);
     return mine;
   }
   ha_os_unmap(mine, size);

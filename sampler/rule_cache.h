@@ -11,6 +11,7 @@
 #define HA_SAMPLER_RULE_CACHE_H
 
 #include "base/atomic.h"
+#include "base/own_mappings.h"
 #include "sampler/rule.h"
 
 struct ha_rule_slot {
@@ -23,6 +24,7 @@ struct ha_rule_slot {
 
 struct ha_rule_table {
   unsigned shift; /* 2^shift slots; immutable */
+  struct ha_own_mapping own;
   HA_CACHE_ALIGNED struct ha_rule_slot slots[];
 };
 

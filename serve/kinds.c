@@ -8,6 +8,7 @@
 
 #include "base/compiler.h"
 #include "sampler/heap_profile.h"
+#include "serve/rss_profile.h"
 
 static int open_heap(struct ha_profile *profile, const char *name, const struct ha_kind_memory *memory) {
   (void)memory;
@@ -18,6 +19,7 @@ static int open_heap(struct ha_profile *profile, const char *name, const struct 
 static const struct ha_kind kinds[] = {
     {"allocs", open_heap, true},
     {"heap", open_heap, true},
+    {"rss", ha_rss_profile, true},
 };
 
 void *ha_kind_alloc(const struct ha_kind_memory *memory, size_t size) {

@@ -28,6 +28,7 @@ enum heap_option {
   OPT_NODECOUNT,
   OPT_CUM,
   OPT_STACKS,
+  OPT_RSS,
   OPT_COMMENTS,
   OPT_JSON,
   OPT_HELP,
@@ -42,6 +43,7 @@ static const struct ha_option options[] = {
     [OPT_NODECOUNT] = {"nodecount", "n", "an integer >= 0 (entries shown; 0 = all)"},
     [OPT_CUM] = {"cum", NULL, NULL},
     [OPT_STACKS] = {"stacks", NULL, NULL},
+    [OPT_RSS] = {"rss", NULL, NULL},
     [OPT_COMMENTS] = {"comments", NULL, NULL},
     [OPT_JSON] = {"json", NULL, NULL},
     [OPT_HELP] = {"help", "h", NULL},
@@ -58,6 +60,7 @@ static const char help[] =
     "  -n, --nodecount N        entries shown (default 30; 0 = all)\n"
     "  --cum                    sort by cum instead of flat\n"
     "  --stacks                 show whole stacks, innermost function first, instead of functions\n"
+    "  --rss                    show an rss profile: where the resident memory of the process is\n"
     "  --comments               print the comments of the profile and nothing else\n"
     "  --json                   print one JSON object\n"
     "\n"
@@ -67,7 +70,7 @@ struct heap_request {
   const char *file;
   const char *type; /* NULL: the profile's own choice */
   uint64_t node_count;
-  bool by_cum, stacks, comments, json;
+  bool by_cum, stacks, rss, comments, json;
 };
 
 static bool set_node_count(struct heap_request *request, const char *value) {
@@ -94,6 +97,8 @@ static bool apply_option(struct heap_request *request, enum heap_option option, 
     return request->by_cum = true;
   case OPT_STACKS:
     return request->stacks = true;
+  case OPT_RSS:
+    return request->rss = true;
   case OPT_COMMENTS:
     return request->comments = true;
   case OPT_JSON:
@@ -174,8 +179,21 @@ static void print_comments(const struct ha_pprof *profile) {
   }
 }
 
+static int find_rss(const struct heap_request *request, const struct ha_pprof *profile) {
+  int type = ha_pprof_find_type(profile, HA_RSS_TYPE);
+  if (type < 0) {
+    char list[TYPE_LIST_MAX];
+    list_types(profile, list);
+    ha_complain(
+        "--rss: %s: expected an rss profile, which hp_write_profile(\"rss\", fd, 0) writes, this one has %s;"
+        " nothing was shown",
+        request->file, list);
+  }
+  return type;
+}
+
 static int show_profile(const struct heap_request *request, const struct ha_pprof *profile) {
-  int type = find_type(profile, request->type);
+  int type = request->rss ? find_rss(request, profile) : find_type(profile, request->type);
   if (type < 0)
     return HA_EXIT_USAGE;
   struct ha_stacks *stacks = ha_stacks_new(profile, request->stacks ? HA_NAME_FULL : HA_NAME_SHORT);

@@ -29,6 +29,13 @@ static void print_accuracy_fields(const struct ha_heap_view *view) {
     printf("\"dropped\":%" PRIu64 ",", dropped);
 }
 
+static void print_rss_fields(const struct ha_heap_view *view) {
+  uint64_t process, missing;
+  if (ha_comment_number(view->profile, "VmRSS", &process) &&
+      ha_comment_number(view->profile, "not_resident", &missing))
+    printf("\"VmRSS\":%" PRIu64 ",\"not_resident\":%" PRIu64 ",", process, missing);
+}
+
 static void print_node(const struct ha_heap_view *view, const struct ha_top_node *node) {
   fputs("{\"name\":", stdout);
   ha_put_json(stdout, node->name);
@@ -65,6 +72,7 @@ void ha_heap_print_json(const struct ha_heap_view *view) {
   printf("\"total\":%" PRId64 ",\"period\":%" PRId64 ",\"time_nanos\":%" PRId64 ",", view->top->total,
          ha_pprof_period(view->profile), ha_pprof_time_nanos(view->profile));
   print_accuracy_fields(view);
+  print_rss_fields(view);
   printf("\"entry_count\":%zu,\"entries\":[", view->top->count);
   for (size_t i = 0; i < view->shown; i++) {
     fputs(i == 0 ? "" : ",", stdout);

@@ -173,6 +173,21 @@ static void print_accuracy(const struct ha_heap_view *view) {
   putchar('\n');
 }
 
+/* Of a profile of resident memory: whether it is whole, and what of the heap is not in it. */
+static void print_rss(const struct ha_heap_view *view) {
+  struct ha_pprof_type type = ha_pprof_type(view->profile, view->type);
+  uint64_t process, live, missing;
+  if (strcmp(type.type, HA_RSS_TYPE) != 0 || !ha_comment_number(view->profile, "VmRSS", &process) ||
+      !ha_comment_number(view->profile, "live", &live) ||
+      !ha_comment_number(view->profile, "not_resident", &missing))
+    return;
+  printf("\nresident total %s, VmRSS %s", ha_format_value((double)view->top->total, type.unit).text,
+         ha_format_value((double)process, type.unit).text);
+  printf("; blocks in use %s, of which %s are not resident\n",
+         ha_format_value((double)live + (double)missing, type.unit).text,
+         ha_format_value((double)missing, type.unit).text);
+}
+
 void ha_heap_print_text(const struct ha_heap_view *view) {
   struct ha_scale scale = choose_scale(view);
   print_head(view, scale);
@@ -181,4 +196,5 @@ void ha_heap_print_text(const struct ha_heap_view *view) {
   else
     print_stacks(view, scale);
   print_accuracy(view);
+  print_rss(view);
 }

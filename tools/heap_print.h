@@ -9,6 +9,9 @@
 #include "tools/stacks.h"
 #include "tools/top.h"
 
+/* The sample type of profiles of resident memory. */
+#define HA_RSS_TYPE "rss_space"
+
 struct ha_heap_view {
   const struct ha_pprof *profile;
   const struct ha_stacks *stacks;

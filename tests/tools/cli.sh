@@ -328,6 +328,17 @@ heap_accuracy() {
   done
 }
 
+heap_rss() {
+  profile rss rss.pb.gz
+  refuses rss_of_a_heap_profile '--rss: known.pb.gz: expected an rss profile' heap --rss known.pb.gz
+  prints rss_rows '1.81MB 38.78%   100%     1.81MB 38.78%  [idle]' heap --rss rss.pb.gz
+  prints rss_total 'resident total 4.67MB, VmRSS 4.77MB; blocks in use 3.86MB, of which 1MB are not resident' heap \
+    --rss rss.pb.gz
+  prints rss_is_shown_without_the_option '[idle]' heap rss.pb.gz
+  prints rss_json '"total":4900000,"period":524288,"time_nanos":1700000000000000000,"VmRSS":5000000,"not_resident":1048576,' \
+    heap --json rss.pb.gz
+}
+
 profile known known.pb >expected
 profile known known.pb.gz >expected
 usage_errors
@@ -342,4 +353,5 @@ heap_errors
 heap_hostile
 heap_numbers
 heap_accuracy
+heap_rss
 exit $failed

@@ -157,6 +157,18 @@ def summed_comments(total, error):
             f"halloc: sampled inuse_space={total} inuse_space_se={error} inuse_samples=321 alloc_samples=999"]
 
 
+def rss():
+    p = Profile()
+    p.head(types=[("rss_space", "bytes")],
+           comments=["halloc: rss VmRSS=5000000 total=4900000 live=3000000 not_resident=1048576 idle=1900000"])
+    add_program(p)
+    p.function(20, "[idle]")
+    p.location(20, 4, [20], mapping=0)
+    p.sample([MALLOC, LEAF, MAIN], [3000000], 4096)
+    p.sample([20], [1900000], 0)
+    return p
+
+
 def inlined():
     """Lines that one location has for inlined calls, one of them dropped, and a dropped frame at the root."""
     p = Profile()
@@ -256,6 +268,7 @@ KINDS = {
     "rate1": lambda: known(exact_comments(0), rate=1),
     "summed": lambda: known(summed_comments(TOTAL, 7000000)),
     "of_others": lambda: known(summed_comments(TOTAL + 7000001, 7000000)),
+    "rss": rss,
     "inlined": inlined,
     "addresses": addresses,
     "hostile_names": hostile_names,

@@ -3,7 +3,7 @@
  * A heap sort: first every parent is made no less than its two children (items[2i+1] and items[2i+2]), then
  * the largest is moved behind the shrinking heap again and again.
  */
-#include "proto/sort.h"
+#include "base/sort.h"
 
 static void sift_down(struct ha_sort_item *items, size_t parent, size_t count) {
   struct ha_sort_item item = items[parent];

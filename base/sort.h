@@ -4,8 +4,8 @@
  *
  * The C library's qsort() calls malloc for large arrays. Takes n log n steps at worst and no memory.
  */
-#ifndef HA_PROTO_SORT_H
-#define HA_PROTO_SORT_H
+#ifndef HA_BASE_SORT_H
+#define HA_BASE_SORT_H
 
 #include <stddef.h>
 #include <stdint.h>
