@@ -16,8 +16,8 @@
  * error away from the comment's.
  *
  * The 95 % interval is the range of true totals that would not be surprised by this estimate, at 1.96 of the errors
- * that they would have themselves. It is wider upwards than downwards, and unlike estimate +- 1.96 errors it holds for
- * few samples too.
+ * that they would have themselves. It is wider upwards than downwards. Where 5 to 100 samples of equal blocks are
+ * expected it holds the truth in 94 to 96 % of cases, and estimate +- 1.96 errors in 87 to 95 %.
  */
 #ifndef HA_TOOLS_ACCURACY_H
 #define HA_TOOLS_ACCURACY_H
