@@ -52,7 +52,7 @@ static const struct ha_stack *one_stack(void) {
 
 static void retire_all(int count) {
   for (int i = 0; i < count; i++) {
-    ha_sample_retire(&samples[i], sizes[i]);
+    ha_sample_retire(&samples[i], NULL, sizes[i]);
   }
 }
 
@@ -67,7 +67,7 @@ static int sample_group(const struct group *group, int count) {
     ha_sample_record(&samples[count], entry, group->size, group->size, group->rate);
     sizes[count] = group->size;
     if (at < group->freed) {
-      ha_sample_retire(&samples[count], group->size);
+      ha_sample_retire(&samples[count], NULL, group->size);
     } else {
       count++;
     }
