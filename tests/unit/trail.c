@@ -26,6 +26,7 @@
 #define MAX 128
 #define WALKS 20000
 #define DEPTH_MAX 60
+#define ROOM 16
 
 __attribute__((section("halloc_text"), used, noinline)) static void stand_in_for_halloc(void) {
   __asm__ volatile("");
@@ -85,7 +86,10 @@ __attribute__((noinline)) static void go_on(int depth) {
   }
 }
 
-__attribute__((noinline, optimize("no-omit-frame-pointer"))) static void plain(int depth) {
+/* Room of its own makes the compiler keep a frame pointer. */
+__attribute__((noinline)) static void plain(int depth) {
+  char *room = alloca(ROOM);
+  __asm__ volatile("" ::"r"(room) : "memory");
   go_on(depth);
   __asm__ volatile("" ::: "memory");
 }
@@ -150,8 +154,9 @@ TEST(the_trail_gives_the_frames_that_are_there) {
 #define SAME_LAYOUT_WALKS 2000
 
 /* Every frame lies where it lay before; which of two calls it is in differs. */
-__attribute__((noinline, optimize("no-omit-frame-pointer"))) static void one_of_two(uint32_t levels,
-                                                                                    uint32_t bits) {
+__attribute__((noinline)) static void one_of_two(uint32_t levels, uint32_t bits) {
+  char *room = alloca(ROOM);
+  __asm__ volatile("" ::"r"(room) : "memory");
   if (levels == 0) {
     compare_walks();
   } else if ((bits & 1) != 0) {
