@@ -14,6 +14,7 @@
 #include "alloc/heap_pool.h"
 #include "alloc/pressure.h"
 #include "base/lock.h"
+#include "base/plugin.h"
 
 /* Exported by glibc for this purpose (GLIBC_2.2.5), declared nowhere. */
 extern void _IO_list_lock(void);
@@ -21,6 +22,7 @@ extern void _IO_list_unlock(void);
 extern void _IO_list_resetlock(void);
 
 static void before_fork(void) {
+  ha_plugin_before_fork(); /* first: who loads allocates and opens files */
   _IO_list_lock();
   ha_locks_before_fork();
 }
@@ -28,12 +30,14 @@ static void before_fork(void) {
 static void after_fork_in_parent(void) {
   ha_locks_after_fork_in_parent();
   _IO_list_unlock();
+  ha_plugin_after_fork_in_parent();
 }
 
 static void after_fork_in_child(void) {
   /* glibc has done it only if the parent had threads; held by us it would stay held for ever. */
   _IO_list_resetlock();
   ha_locks_after_fork_in_child();
+  ha_plugin_after_fork_in_child();
   ha_heap_after_fork_in_child();
   ha_background_after_fork_in_child();
   ha_pressure_after_fork_in_child();

@@ -7,7 +7,9 @@
 #include <dlfcn.h>
 #include <limits.h>
 #include <link.h>
+#include <pthread.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -47,7 +49,33 @@ static void *open_beside_us(const char *library) {
   return length < sizeof path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
 }
 
-void *ha_plugin_symbol(const char *library, const char *symbol, const char **ret_reason) {
+/* Held while a library is loaded, and from before a fork to its end: ld.so does not mend its state in a child that is made
+ * while another thread changes it, and the child could load nothing more. */
+static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
+static bool is_held_by_fork; /* who forks */
+
+/* A thread that forks in a constructor holds ld.so's lock, for which the one that loads our library may be waiting: no
+ * longer than that then. */
+#define LONGEST_WAIT_SECONDS 1
+
+void ha_plugin_before_fork(void) {
+  struct timespec deadline;
+  clock_gettime(CLOCK_MONOTONIC, &deadline);
+  deadline.tv_sec += LONGEST_WAIT_SECONDS;
+  is_held_by_fork = pthread_mutex_clocklock(&loading, CLOCK_MONOTONIC, &deadline) == 0;
+}
+
+void ha_plugin_after_fork_in_parent(void) {
+  if (is_held_by_fork) {
+    pthread_mutex_unlock(&loading);
+  }
+}
+
+void ha_plugin_after_fork_in_child(void) {
+  pthread_mutex_init(&loading, NULL);
+}
+
+static void *find_symbol(const char *library, const char *symbol, const char **ret_reason) {
   void *handle = open_beside_us(library);
   if (handle == NULL) {
     handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
@@ -56,5 +84,12 @@ void *ha_plugin_symbol(const char *library, const char *symbol, const char **ret
   if (address == NULL) {
     *ret_reason = dlerror();
   }
+  return address;
+}
+
+void *ha_plugin_symbol(const char *library, const char *symbol, const char **ret_reason) {
+  pthread_mutex_lock(&loading);
+  void *address = find_symbol(library, symbol, ret_reason);
+  pthread_mutex_unlock(&loading);
   return address;
 }

@@ -14,4 +14,9 @@ void ha_plugin_prepare(void);
 /* The address of a symbol in a library of ours, or NULL with *ret_reason set to a text. */
 void *ha_plugin_symbol(const char *library, const char *symbol, const char **ret_reason);
 
+/* Around a fork, in the thread that forks: waits until nothing is being loaded, and keeps it so. */
+void ha_plugin_before_fork(void);
+void ha_plugin_after_fork_in_parent(void);
+void ha_plugin_after_fork_in_child(void);
+
 #endif

@@ -125,6 +125,52 @@ TEST_WITHIN(120, children_are_made_while_a_profile_is_written) {
   storm(100, profile_and_fork_again);
 }
 
+/* Loading halloc's library for profiles is the first thing that a profile does. */
+#define LOADING_PROCESSES 150
+#define CHILDREN_MAX 20
+
+static void *write_first_profile(void *arg) {
+  int fd = open("/dev/null", O_WRONLY);
+  hp_profile("heap", fd, 0);
+  close(fd);
+  __atomic_store_n(&is_over, 1, __ATOMIC_RELEASE);
+  return arg;
+}
+
+static void fork_while_loading(void) {
+  pthread_t thread;
+  pid_t children[CHILDREN_MAX];
+  int count = 0;
+  pthread_create(&thread, NULL, write_first_profile, NULL);
+  do {
+    children[count] = fork();
+    if (children[count] == 0) {
+      profile_and_fork_again();
+    }
+    count++;
+  } while (!__atomic_load_n(&is_over, __ATOMIC_ACQUIRE) && count < CHILDREN_MAX);
+  for (int i = 0; i < count; i++) {
+    int status;
+    if (waitpid(children[i], &status, 0) != children[i] || status != 0) {
+      _exit(5);
+    }
+  }
+  pthread_join(thread, NULL);
+  _exit(0);
+}
+
+TEST_WITHIN(120, children_are_made_while_the_library_for_profiles_is_loaded) {
+  for (int i = 0; i < LOADING_PROCESSES; i++) {
+    pid_t pid = fork();
+    if (pid == 0) {
+      fork_while_loading();
+    }
+    int status;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "process %d: status 0x%x", i, (unsigned)status);
+  }
+}
+
 /* stdio's lock order: a thread holds stdio's list lock and wants memory, while fork holds the allocator's. */
 static void *flush_all(void *arg) {
   while (!__atomic_load_n(&is_over, __ATOMIC_ACQUIRE)) {
