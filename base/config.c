@@ -56,6 +56,10 @@ static bool read_memstats(struct ha_config *config, const char *value) {
   return read_integer(value, 0, 1, &config->memstats);
 }
 
+static bool read_label_thread(struct ha_config *config, const char *value) {
+  return read_integer(value, 0, 1, &config->label_thread);
+}
+
 static bool read_path(struct ha_config *config, const char *value) {
   size_t length = strlen(value);
   if (length == 0 || length >= sizeof config->profile_path) {
@@ -126,6 +130,7 @@ static const struct variable variables[] = {
     {"MEMSTATS", read_memstats, "0 or 1"},
     {"STACKDEPTH", read_depth, "an integer from 1 to 1024"},
     {"LABEL_KEYS", read_label_keys, "names of letters, digits and _ with commas between, at most 1023 bytes"},
+    {"LABEL_THREAD", read_label_thread, "0 or 1"},
     {"UNWIND", read_unwind, "auto, dwarf, fp or libgcc"},
 };
 

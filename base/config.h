@@ -31,6 +31,7 @@ struct ha_config {
   struct ha_limit_setting memlimit;   /* HALLOC_MEMLIMIT; all zero is off */
   bool has_label_keys;                /* HALLOC_LABEL_KEYS is set: only the keys in it become labels */
   char label_keys[HA_LABEL_KEYS_MAX]; /* names with commas between; may be empty */
+  int64_t label_thread;               /* HALLOC_LABEL_THREAD: 1 makes the thread's name a label of its samples */
   char profile_path[PATH_MAX];        /* HALLOC_MEMPROFILE; empty when unset. A copy: programs overwrite their
                                   environment */
 };

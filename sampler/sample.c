@@ -8,6 +8,7 @@
 #include "base/atomic.h"
 #include "base/config.h"
 #include "labels/context.h"
+#include "labels/thread_name.h"
 #include "sampler/interval.h"
 #include "sampler/probe.h"
 #include "sampler/rows.h"
@@ -72,7 +73,11 @@ HA_NOINLINE struct ha_entry *ha_sample_site(uint32_t size_class, size_t block_si
     frames[frame_count++] = HA_FRAME_UNKNOWN;
   }
   const struct ha_stack *stack = ha_stack_intern(frames, frame_count);
-  struct ha_entry *entry = ha_table_entry(stack, size_class, ha_labels_current(), block_size);
+  uint32_t labels = ha_labels_current();
+  if (ha_unlikely(ha_config.label_thread != 0)) {
+    labels = ha_labels_with_thread(labels);
+  }
+  struct ha_entry *entry = ha_table_entry(stack, size_class, labels, block_size);
   taking = false;
   return entry;
 }

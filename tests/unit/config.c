@@ -40,6 +40,7 @@ TEST(defaults_are_those_of_go) {
   CHECK_EQ(ha_config.stack_depth, (int64_t)128);
   CHECK_EQ((int)ha_config.unwind, (int)HA_UNWIND_AUTO);
   CHECK_EQ(ha_config.memstats, (int64_t)0);
+  CHECK_EQ(ha_config.label_thread, (int64_t)0);
   CHECK_STRING(ha_config.profile_path, "");
 }
 
@@ -50,6 +51,7 @@ TEST(good_values_are_taken_in_silence) {
   CHECK_EQ(parse_one("HALLOC_STACKDEPTH=1").stack_depth, (int64_t)1);
   CHECK_EQ(parse_one("HALLOC_STACKDEPTH=1024").stack_depth, (int64_t)HA_STACK_DEPTH_MAX);
   CHECK_EQ(parse_one("HALLOC_MEMSTATS=1").memstats, (int64_t)1);
+  CHECK_EQ(parse_one("HALLOC_LABEL_THREAD=1").label_thread, (int64_t)1);
   CHECK_EQ((int)parse_one("HALLOC_UNWIND=auto").unwind, (int)HA_UNWIND_AUTO);
   CHECK_EQ((int)parse_one("HALLOC_UNWIND=dwarf").unwind, (int)HA_UNWIND_DWARF);
   CHECK_EQ((int)parse_one("HALLOC_UNWIND=fp").unwind, (int)HA_UNWIND_FP);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "labels/context.h"
 #include "labels/set.h"
+#include "labels/thread_name.h"
 #include "tests/test.h"
 
 #define THREADS 8
@@ -75,8 +76,8 @@ TEST(the_later_of_two_values_wins) {
 TEST(keys_that_a_consumer_refuses_are_left_out_and_counted) {
   static const char longest[] = "k234567890123456789012345678901234567890123456789012345678901234";
   static const char too_long[] = "k2345678901234567890123456789012345678901234567890123456789012345";
-  static const char *const bad[] = {"",         "1a",    "a-b",      "a.b",           "a b",   "a\n",
-                                    "\xc3\xa4", "bytes", "__name__", "halloc_labels", too_long};
+  static const char *const bad[] = {"",         "1a",       "a-b",           "a.b",   "a b",
+                                    "a\n",      "\xc3\xa4", "bytes", "__name__", "halloc_labels", too_long};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     uint32_t set = SET("ok", "1", bad[i], "2");
     CHECK(strcmp(text_of(set), "ok=1") == 0, "key \"%s\" gives %s", bad[i], text_of(set));
@@ -362,6 +363,21 @@ TEST(only_listed_keys_are_stored) {
 TEST(an_empty_list_of_keys_keeps_all_out) {
   parse("HALLOC_LABEL_KEYS=");
   CHECK_EQ(SET("user", "joe"), HA_LABEL_SET_EMPTY);
+}
+
+/* ---- HALLOC_LABEL_THREAD ---- */
+
+TEST(the_name_of_a_thread_is_a_label_beneath_the_others) {
+  uint32_t user = SET("handler", "login"), own = SET("thread", "mine", "handler", "login");
+  errno = 77;
+  pthread_setname_np(pthread_self(), "worker \xff 1");
+  CHECK_STRING(text_of(ha_labels_with_thread(user)), "handler=login,thread=worker ? 1");
+  CHECK_EQ(ha_labels_with_thread(user), ha_labels_with_thread(user));
+  CHECK_STRING(text_of(ha_labels_with_thread(HA_LABEL_SET_EMPTY)), "thread=worker ? 1");
+  CHECK_EQ(ha_labels_with_thread(own), own);
+  CHECK_EQ(errno, 77);
+  parse("HALLOC_LABEL_KEYS=handler");
+  CHECK_EQ(ha_labels_with_thread(user), user);
 }
 
 static void parse_setting(void *setting) {
