@@ -46,17 +46,21 @@ static struct ha_entry *decide(size_t block_size, int64_t *rate) {
 }
 
 static void record(struct ha_page *page, struct ha_entry *entry, size_t requested, int64_t rate) {
-  page->is_sampled = entry != NULL;
-  if (page->is_sampled) {
+  if (entry != NULL) {
     ha_sample_record(&page->sample, entry, page->block_size, requested, rate);
+    /* Last: whoever sees it can read the record, also in a child that is forked right now. */
+    ha_store_release(&page->is_sampled, true);
     ha_probe_alloc(page->start, page->block_size, page->sample.weight);
   }
 }
 
+/* Readers of the record are told that it goes: its place is soon that of list links. */
 static void retire(struct ha_page *page) {
   if (page->is_sampled) {
     ha_sample_retire(&page->sample, page->start, page->block_size);
-    page->is_sampled = false;
+    ha_page_begin_change(page);
+    ha_store_release(&page->is_sampled, false);
+    ha_page_end_change(page);
   }
 }
 

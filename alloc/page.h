@@ -132,6 +132,12 @@ HA_INLINE void ha_page_end_change(struct ha_page *page) {
   ha_store_release(&page->version, page->version + 1);
 }
 
+/* Whether what was read of a page since `version` belongs together. */
+HA_INLINE bool ha_page_is_unchanged(const struct ha_page *page, uint32_t version) {
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  return version % 2 == 0 && ha_load_relaxed(&page->version) == version;
+}
+
 /* A page whose blocks are used again and again is carved up to here ahead of need, so that its lists are not too short
  * and refills fewer: 16 blocks, but not beyond two OS pages. */
 #define HA_PAGE_AHEAD_BLOCKS 16

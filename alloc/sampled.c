@@ -13,11 +13,10 @@
 #include "sampler/probe.h"
 #include "sampler/sample.h"
 
-#define CHUNK_RECORDS 16
-#define CHUNK_BYTES (CHUNK_RECORDS * sizeof(struct ha_sample))
+#define CHUNK_BYTES (HA_SAMPLE_CHUNK * sizeof(struct ha_sample))
 
 static size_t chunk_count(const struct ha_page *page) {
-  return (page->capacity + CHUNK_RECORDS - 1) / CHUNK_RECORDS;
+  return (page->capacity + HA_SAMPLE_CHUNK - 1) / HA_SAMPLE_CHUNK;
 }
 
 bool ha_sampled_page_prepare(struct ha_page *page) {
@@ -30,8 +29,8 @@ uint32_t ha_sampled_page_extend(struct ha_page *page, uint32_t count) {
   if (page->cut == page->capacity) {
     return 0;
   }
-  struct ha_sample **chunk = &page->sample_chunks[page->cut / CHUNK_RECORDS];
-  uint32_t room = CHUNK_RECORDS - page->cut % CHUNK_RECORDS;
+  struct ha_sample **chunk = &page->sample_chunks[page->cut / HA_SAMPLE_CHUNK];
+  uint32_t room = HA_SAMPLE_CHUNK - page->cut % HA_SAMPLE_CHUNK;
   if (*chunk == NULL) {
     *chunk = ha_meta_alloc(CHUNK_BYTES, HA_META_PROFILE);
   }
@@ -45,18 +44,22 @@ void ha_sampled_page_done(struct ha_page *page) {
   if (!page->is_sampled) {
     return;
   }
-  for (size_t i = 0; i < chunk_count(page) && page->sample_chunks[i] != NULL; i++) {
-    ha_meta_free(page->sample_chunks[i], CHUNK_BYTES, HA_META_PROFILE);
-  }
-  ha_meta_free(page->sample_chunks, chunk_count(page) * sizeof *page->sample_chunks, HA_META_PROFILE);
-  page->sample_chunks = NULL;
+  struct ha_sample **chunks = page->sample_chunks;
+  /* Before the memory can be used for anything else: tells the readers of live.h that what they have is not valid. */
+  ha_page_begin_change(page);
   page->is_sampled = false;
+  page->sample_chunks = NULL;
+  ha_page_end_change(page);
+  for (size_t i = 0; i < chunk_count(page) && chunks[i] != NULL; i++) {
+    ha_meta_free(chunks[i], CHUNK_BYTES, HA_META_PROFILE);
+  }
+  ha_meta_free(chunks, chunk_count(page) * sizeof *chunks, HA_META_PROFILE);
 }
 
 static struct ha_sample *sample_of(const void *block) {
   struct ha_page *page = ha_page_of(block);
   size_t index = (size_t)ha_page_block_index(page, block);
-  return &page->sample_chunks[index / CHUNK_RECORDS][index % CHUNK_RECORDS];
+  return &page->sample_chunks[index / HA_SAMPLE_CHUNK][index % HA_SAMPLE_CHUNK];
 }
 
 static void *block_from_pool(unsigned size_class, size_t requested) {

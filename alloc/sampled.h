@@ -10,6 +10,9 @@
 
 #include "alloc/page.h"
 
+/* Records in a chunk. */
+#define HA_SAMPLE_CHUNK 16
+
 /* A block of the class, recorded as a sample of the calling stack; NULL if the sample was dropped (counted).
  */
 void *ha_sampled_alloc(unsigned size_class, size_t requested, int64_t rate);

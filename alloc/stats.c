@@ -42,12 +42,6 @@ static int64_t credit_of(const struct ha_page *page) {
   return credit > 0 ? credit : 0;
 }
 
-/* Whether what was read since `version` belongs together. */
-static bool is_unchanged(const struct ha_page *page, uint32_t version) {
-  __atomic_thread_fence(__ATOMIC_ACQUIRE);
-  return version % 2 == 0 && ha_load_relaxed(&page->version) == version;
-}
-
 /* Credit before pending: a malloc in between then does not pass for a free. */
 bool ha_stats_page(const struct ha_page *page, struct ha_page_stats *stats) {
   for (int i = 0; i < TRIES; i++) {
@@ -58,7 +52,7 @@ bool ha_stats_page(const struct ha_page *page, struct ha_page_stats *stats) {
     not_in_use += ha_remote_count(ha_load_relaxed(&page->remote));
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     int64_t live = (int64_t)ha_load_relaxed(&page->pending) + ha_load_relaxed(&page->floor) - not_in_use;
-    if (is_unchanged(page, version)) {
+    if (ha_page_is_unchanged(page, version)) {
       stats->live = is_ours ? positive(live) : 0;
       return true;
     }
@@ -81,7 +75,7 @@ static void add_class(const struct ha_heap *heap, unsigned size_class, struct bl
     uint32_t version = ha_load_acquire(&page->version);
     int64_t granted = (int64_t)ha_load_relaxed(&heap->granted[size_class]);
     int64_t credit = page != &ha_empty_page ? credit_of(page) : 0;
-    if (is_unchanged(page, version) && ha_load_relaxed(&heap->current[size_class]) == page &&
+    if (ha_page_is_unchanged(page, version) && ha_load_relaxed(&heap->current[size_class]) == page &&
         (int64_t)ha_load_relaxed(&heap->granted[size_class]) == granted) {
       sums->mallocs[size_class] += positive(granted - credit);
       return;

@@ -27,6 +27,24 @@ HA_INLINE uint64_t ha_clock_coarse(void) {
   return ha_clock_read(CLOCK_MONOTONIC_COARSE);
 }
 
+/* The coarse clock in units of 1/64 s, for what keeps many times: wraps after 776 days. The compiler makes a
+ * multiplication of the division. */
+#define HA_TICKS_PER_SECOND 64
+
+HA_INLINE uint32_t ha_clock_ticks(void) {
+  struct timespec now = {0, 0};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return (uint32_t)now.tv_sec * HA_TICKS_PER_SECOND +
+         (uint32_t)now.tv_nsec / (uint32_t)(HA_SECOND / HA_TICKS_PER_SECOND);
+}
+
+/* From one to the other; 0 if `then` is up to four hours later, as it may be when it was read after `now`. */
+HA_INLINE uint32_t ha_ticks_between(uint32_t then, uint32_t now) {
+  const uint32_t later = 1u << 20;
+  uint32_t ticks = now - then;
+  return ticks < UINT32_MAX - later ? ticks : 0;
+}
+
 /* Processor time of the calling thread; a system call. */
 HA_INLINE uint64_t ha_clock_thread(void) {
   return ha_clock_read(CLOCK_THREAD_CPUTIME_ID);

@@ -161,11 +161,11 @@ typedef struct {
  *
  * Of a key given twice the later value wins. A label whose value is "" or NULL, and a last key without value,
  * are left out. Keys are names [a-zA-Z_][a-zA-Z0-9_]* of at most 64 bytes; others are left out, as are
- * "bytes", those that begin with "__" or "halloc_", and those that HALLOC_LABEL_KEYS does not list. Values
- * are cut to 128 bytes, and what is not printable UTF-8 becomes '?'. A set has at most 16 labels, a process
- * 65,536 sets and 16 MiB of them: beyond that, values become "[other]". Thread-safe; not for signal handlers.
- * Does not allocate from the heap. Cost: about 100 ns for two labels. Values that never repeat (request ids,
- * times) use the sets up.
+ * "bytes", "request", "age" and "lifetime", those that begin with "__" or "halloc_", and those that
+ * HALLOC_LABEL_KEYS does not list. Values are cut to 128 bytes, and what is not printable UTF-8 becomes
+ * '?'. A set has at most 16 labels, a process 65,536 sets and 16 MiB of them: beyond that, values become
+ * "[other]". Thread-safe; not for signal handlers. Does not allocate from the heap. Cost: about 100 ns for
+ * two labels. Values that never repeat (request ids, times) use the sets up.
  */
 hp_labels_t hp_labels(const char *key, const char *value, ...) HP_SENTINEL_;
 #ifdef __cplusplus
@@ -278,7 +278,8 @@ int64_t hp_set_mem_profile_rate(int64_t bytes);
  * Writes a profile to a file descriptor.
  *
  * name: "heap" (tools show bytes in use first) or "allocs" (bytes allocated first); both carry alloc_objects,
- * alloc_space, inuse_objects and inuse_space. "rss": the resident memory of the process, which adds up to VmRSS, as
+ * alloc_space, inuse_objects and inuse_space, and as numeric labels of what is in use "request" (mean bytes
+ * asked for) and "age" (seconds, at least). "rss": the resident memory of the process, which adds up to VmRSS, as
  * rss_space; it has no text form and needs /proc. debug 0: gzip-compressed pprof protobuf; 1 and 2: text.
  * Returns 0; -ENOENT for an unknown name or NULL; -EINVAL for another debug; -ENOTSUP; -ENOMEM; -ELIBACC
  * if libhalloc-pprof.so cannot be loaded (one line on standard error tells why); or the error of

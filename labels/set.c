@@ -34,7 +34,7 @@ struct set {
 };
 
 /* Numeric labels of the profiles: pprof allows a key either numbers or texts. */
-static const char *const numeric_keys[] = {"bytes"};
+static const char *const numeric_keys[] = {"age", "bytes", "lifetime", "request"};
 static const char own_prefix[] = "halloc_";
 static const char hidden_prefix[] = "__"; /* Prometheus and Parca keep such names for themselves */
 

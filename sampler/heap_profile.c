@@ -1,95 +1,80 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Entries to rows. Each direction is read once, freed before allocated, so that no row shows more freed than
- * allocated however busy the process is.
+ * Entries to rows.
  */
 #include "sampler/heap_profile.h"
 
-#include "base/atomic.h"
+#include <string.h>
+
 #include "labels/set.h"
 #include "sampler/interval.h"
 #include "sampler/table.h"
 
 enum { ALLOC_OBJECTS, ALLOC_SPACE, INUSE_OBJECTS, INUSE_SPACE };
 
-static struct ha_counts read_counts(const struct ha_counts *counts, uint64_t block_size) {
-  struct ha_counts copy;
-  /* Acquire: pairs with the release of the writer's last add, see sample.c. */
-  copy.objects = ha_load_acquire(&counts->objects);
-  copy.samples = ha_load_relaxed(&counts->samples);
-  __atomic_load(&counts->object_variance, &copy.object_variance, __ATOMIC_RELAXED);
-  if (block_size != 0) {
-    copy.sample_bytes = copy.samples * block_size;
-    copy.bytes = (uint64_t)(((unsigned __int128)copy.objects * block_size) >> HA_WEIGHT_SHIFT);
-    copy.byte_variance = copy.object_variance * (double)block_size * (double)block_size;
-  } else {
-    copy.sample_bytes = ha_load_relaxed(&counts->sample_bytes);
-    copy.bytes = ha_load_relaxed(&counts->bytes);
-    __atomic_load(&counts->byte_variance, &copy.byte_variance, __ATOMIC_RELAXED);
-  }
-  return copy;
-}
-
-static int64_t whole(uint64_t weight) {
-  return (int64_t)((weight + HA_WEIGHT_ONE / 2) >> HA_WEIGHT_SHIFT);
-}
-
-/* A free that is being counted while we read may be ahead in one field; the difference is never shown
- * negative. */
-static uint64_t difference(uint64_t allocated, uint64_t freed) {
-  return allocated > freed ? allocated - freed : 0;
-}
-
-/* Of what is in use. Without live samples it is 0, not what rounding left. */
-static double variance_left(double allocated, double freed, int64_t live_samples) {
-  return live_samples > 0 && allocated > freed ? allocated - freed : 0;
-}
-
-static void fill(struct ha_row *row, const struct ha_entry *entry) {
-  struct ha_counts freed = read_counts(&entry->freed, entry->block_size);
-  struct ha_counts allocated = read_counts(&entry->allocated, entry->block_size);
+static void fill(struct ha_row *row, const struct ha_entry *entry, struct ha_counts *ret_live) {
+  struct ha_counts allocated = ha_entry_counts(entry, ret_live);
   *row = (struct ha_row){
       .frames = entry->stack->frames,
       .frame_count = entry->stack->frame_count,
       .label_set = entry->label_set,
       .block_size = allocated.samples != 0 ? allocated.sample_bytes / allocated.samples : 0,
   };
-  row->values[ALLOC_OBJECTS] = whole(allocated.objects);
+  row->values[ALLOC_OBJECTS] = ha_weight_whole(allocated.objects);
   row->values[ALLOC_SPACE] = (int64_t)allocated.bytes;
-  row->values[INUSE_OBJECTS] = whole(difference(allocated.objects, freed.objects));
-  row->values[INUSE_SPACE] = (int64_t)difference(allocated.bytes, freed.bytes);
+  row->values[INUSE_OBJECTS] = ha_weight_whole(ret_live->objects);
+  row->values[INUSE_SPACE] = (int64_t)ret_live->bytes;
   row->sampled[ALLOC_OBJECTS] = (int64_t)allocated.samples;
   row->sampled[ALLOC_SPACE] = (int64_t)allocated.sample_bytes;
-  row->sampled[INUSE_OBJECTS] = (int64_t)difference(allocated.samples, freed.samples);
-  row->sampled[INUSE_SPACE] = (int64_t)difference(allocated.sample_bytes, freed.sample_bytes);
-  int64_t live = row->sampled[INUSE_OBJECTS];
+  row->sampled[INUSE_OBJECTS] = (int64_t)ret_live->samples;
+  row->sampled[INUSE_SPACE] = (int64_t)ret_live->sample_bytes;
   row->variances[ALLOC_OBJECTS] = allocated.object_variance;
   row->variances[ALLOC_SPACE] = allocated.byte_variance;
-  row->variances[INUSE_OBJECTS] = variance_left(allocated.object_variance, freed.object_variance, live);
-  row->variances[INUSE_SPACE] = variance_left(allocated.byte_variance, freed.byte_variance, live);
+  row->variances[INUSE_OBJECTS] = ret_live->object_variance;
+  row->variances[INUSE_SPACE] = ret_live->byte_variance;
 }
 
 struct emission {
+  const struct ha_ages *ages; /* NULL: one row for each entry */
   ha_row_fn *fn;
   void *arg;
 };
 
+/* What was allocated in a row that looks the same in every profile, since readers take differences between profiles
+ * row by row; what is in use in others, which do not. */
+static void emit_split(const struct emission *emission, const struct ha_entry *entry, struct ha_row *row,
+                       const struct ha_counts *live) {
+  row->values[INUSE_OBJECTS] = row->values[INUSE_SPACE] = 0;
+  row->sampled[INUSE_OBJECTS] = row->sampled[INUSE_SPACE] = 0;
+  row->variances[INUSE_OBJECTS] = row->variances[INUSE_SPACE] = 0;
+  emission->fn(row, emission->arg);
+  memset(row->values, 0, sizeof row->values);
+  memset(row->sampled, 0, sizeof row->sampled);
+  memset(row->variances, 0, sizeof row->variances);
+  ha_ages_split(emission->ages, entry, live, row, INUSE_OBJECTS, emission->fn, emission->arg);
+}
+
 static void emit(struct ha_entry *entry, void *arg) {
   const struct emission *emission = arg;
   struct ha_row row;
-  fill(&row, entry);
-  if (row.sampled[ALLOC_OBJECTS] != 0) {
+  struct ha_counts live;
+  fill(&row, entry, &live);
+  if (row.sampled[ALLOC_OBJECTS] == 0) {
+    return;
+  }
+  if (emission->ages != NULL) {
+    emit_split(emission, entry, &row, &live);
+  } else {
     emission->fn(&row, emission->arg);
   }
 }
 
 static void visit(const struct ha_profile *profile, ha_row_fn *fn, void *arg) {
-  (void)profile;
-  struct emission emission = {fn, arg};
+  struct emission emission = {profile->source, fn, arg};
   ha_table_visit(emit, &emission);
 }
 
-void ha_heap_profile(struct ha_profile *profile, const char *name) {
+void ha_heap_profile(struct ha_profile *profile, const char *name, const struct ha_ages *ages) {
   bool allocs = name[0] == 'a';
   *profile = (struct ha_profile){
       .name = name,
@@ -103,6 +88,7 @@ void ha_heap_profile(struct ha_profile *profile, const char *name) {
       .period = ha_rate(),
       .label = ha_label_set_item,
       .visit = visit,
+      .source = ages,
   };
 }
 
@@ -120,6 +106,7 @@ static void add_row(const struct ha_row *row, void *arg) {
 
 struct ha_heap_totals ha_heap_totals(void) {
   struct ha_heap_totals totals = {.overflow_samples = 0};
-  visit(NULL, add_row, &totals);
+  struct emission emission = {NULL, add_row, &totals};
+  ha_table_visit(emit, &emission);
   return totals;
 }

@@ -7,10 +7,11 @@
 #ifndef HA_SAMPLER_HEAP_PROFILE_H
 #define HA_SAMPLER_HEAP_PROFILE_H
 
-#include "sampler/rows.h"
+#include "sampler/ages.h"
 
-/* Fills everything but time, comments and trailer. name is "heap" or "allocs". */
-void ha_heap_profile(struct ha_profile *profile, const char *name);
+/* Fills everything but time, comments and trailer. name is "heap" or "allocs". ages: NULL, or what is in use comes in
+ * a row for each age, beside the row of what was allocated. */
+void ha_heap_profile(struct ha_profile *profile, const char *name, const struct ha_ages *ages);
 
 /* Sums over all rows. */
 struct ha_heap_totals {

@@ -46,6 +46,16 @@ int64_t ha_interval_draw(struct ha_random *random, size_t block_size, int64_t ra
 /* Whether one block of this size is sampled; for blocks that have no countdown. */
 bool ha_interval_hits(struct ha_random *random, size_t block_size, int64_t rate);
 
+/* So many objects as a weight, or a sum of weights, stands for; rounded. */
+HA_INLINE int64_t ha_weight_whole(uint64_t weight) {
+  return (int64_t)((weight + HA_WEIGHT_ONE / 2) >> HA_WEIGHT_SHIFT);
+}
+
+/* So many bytes, if each object has `size` of them. */
+HA_INLINE uint64_t ha_weight_bytes(uint64_t weight, uint64_t size) {
+  return (uint64_t)(((unsigned __int128)weight * size) >> HA_WEIGHT_SHIFT);
+}
+
 /* 1/p in units of 1/HA_WEIGHT_ONE. rate > 0. */
 uint64_t ha_interval_weight(size_t block_size, int64_t rate);
 

@@ -5,7 +5,7 @@
  * This is the only thing the encoders (proto/) know about where numbers come from. A row is one (stack, block
  * size, label set) with its values; rows are visited one at a time and the pointers in a row stay valid until
  * the process ends, so an encoder may keep them. Visiting takes no lock and never waits: other threads go on
- * allocating meanwhile, and each row is internally consistent (in use never exceeds allocated).
+ * allocating meanwhile. What is in use never exceeds what was allocated in the rows of one site taken together.
  */
 #ifndef HA_SAMPLER_ROWS_H
 #define HA_SAMPLER_ROWS_H
@@ -65,7 +65,7 @@ struct ha_row {
   uint64_t block_size;                 /* bytes of one block (mean over the row); 0: the row has no size */
   int64_t values[HA_ROW_VALUES_MAX];   /* unbiased estimates, in the order of ha_profile.types */
   int64_t sampled[HA_ROW_VALUES_MAX];  /* what was really sampled, same order, for the text form */
-  double variances[HA_ROW_VALUES_MAX]; /* of the estimates, same order; 0 where a value is exact */
+  double variances[HA_ROW_VALUES_MAX]; /* of the estimates, same order; 0: exact, or not known for the row */
   uint32_t number_count;
   struct ha_row_number numbers[HA_ROW_NUMBERS_MAX]; /* beside the block size */
 };

@@ -6,10 +6,12 @@
 #include "sampler/sample.h"
 
 #include "base/atomic.h"
+#include "base/clock.h"
 #include "base/config.h"
 #include "labels/context.h"
 #include "labels/thread_name.h"
 #include "sampler/interval.h"
+#include "sampler/mark.h"
 #include "sampler/probe.h"
 #include "sampler/rows.h"
 #include "sampler/trail.h"
@@ -82,10 +84,18 @@ HA_NOINLINE struct ha_entry *ha_sample_site(uint32_t size_class, size_t block_si
   return entry;
 }
 
+/* When and since which mark it lives: the mark first, so that whoever sees the new one has a later time. */
+static void stamp(struct ha_sample *sample, size_t slack) {
+  uint32_t mark = ha_mark_now() & ((1u << HA_SAMPLE_MARK_BITS) - 1);
+  uint32_t kept = slack < HA_SAMPLE_SLACK_MAX ? (uint32_t)slack : HA_SAMPLE_SLACK_MAX;
+  sample->slack_and_mark = kept << HA_SAMPLE_MARK_BITS | mark;
+  sample->born = ha_clock_ticks();
+}
+
 void ha_sample_record(struct ha_sample *sample, struct ha_entry *entry, size_t block_size, size_t requested,
                       int64_t rate) {
   sample->weight = ha_interval_weight(block_size, rate);
-  sample->requested = requested;
+  stamp(sample, block_size - requested);
   count(entry, &entry->allocated, sample->weight, block_size);
   ha_store_release(&sample->entry, entry);
 }
@@ -94,9 +104,13 @@ void ha_sample_mark_uncounted(struct ha_sample *sample) {
   ha_store_release(&sample->entry, &uncounted);
 }
 
+bool ha_sample_is_counted(const struct ha_entry *entry) {
+  return entry != NULL && entry != &uncounted;
+}
+
 bool ha_sample_retire(struct ha_sample *sample, const void *block, size_t block_size) {
   struct ha_entry *entry = ha_exchange_acq_rel(&sample->entry, NULL);
-  if (entry != NULL && entry != &uncounted) {
+  if (ha_sample_is_counted(entry)) {
     count(entry, &entry->freed, sample->weight, block_size);
     ha_probe_free(block);
   }

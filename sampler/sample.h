@@ -14,10 +14,16 @@
 #include "sampler/table.h"
 
 struct ha_sample {
-  struct ha_entry *entry; /* atomic; NULL: not a live sample */
-  uint64_t weight;        /* fixed point, HA_WEIGHT_SHIFT */
-  uint64_t requested;     /* bytes asked for */
+  struct ha_entry *entry;  /* atomic; NULL: not a live sample */
+  uint64_t weight;         /* fixed point, HA_WEIGHT_SHIFT */
+  uint32_t slack_and_mark; /* block size less the bytes asked for; below it, in 8 bits, the mark */
+  uint32_t born;           /* ha_clock_ticks */
 };
+
+_Static_assert(sizeof(struct ha_sample) == 24, "a sample fits where a page has its list links");
+
+#define HA_SAMPLE_MARK_BITS 8
+#define HA_SAMPLE_SLACK_MAX (UINT32_MAX >> HA_SAMPLE_MARK_BITS)
 
 enum ha_drop { HA_DROP_REENTRANT, HA_DROP_NO_MEMORY, HA_DROP_COUNT };
 
@@ -35,6 +41,12 @@ void ha_sample_mark_uncounted(struct ha_sample *sample);
 /* Counts the block as freed. False if *sample was not live: the block is being freed a second time. To be called while
  * no one else can be given the block's address, and before anyone can. */
 bool ha_sample_retire(struct ha_sample *sample, const void *block, size_t block_size);
+
+/* Whether an entry that was read from a sample counts it: not if it is not live or was never counted. */
+bool ha_sample_is_counted(const struct ha_entry *entry);
+
+/* Gets the copy of a live sample and the size of its block. */
+typedef void ha_live_sample_fn(const struct ha_sample *sample, size_t block_size, void *arg);
 
 /* While paused, what the calling thread allocates is not sampled (and counted as dropped if due). Returns whether it was
  * paused. */

@@ -9,6 +9,7 @@
 #include "base/region.h"
 #include "labels/set.h"
 #include "sampler/chains.h"
+#include "sampler/interval.h"
 #include "sampler/rows.h"
 
 static struct ha_region region = HA_REGION_INIT(HA_TABLE_LIMIT);
@@ -94,6 +95,50 @@ struct ha_entry *ha_table_entry(const struct ha_stack *stack, uint32_t size_clas
   } while (!ha_cas_weak_acq_rel(head, &first, entry));
   ha_add_relaxed(&chains.count, 1);
   return entry;
+}
+
+static struct ha_counts read_counts(const struct ha_counts *counts, uint64_t block_size) {
+  struct ha_counts copy;
+  /* Acquire: pairs with the release of the writer's last add, see sample.c. */
+  copy.objects = ha_load_acquire(&counts->objects);
+  copy.samples = ha_load_relaxed(&counts->samples);
+  __atomic_load(&counts->object_variance, &copy.object_variance, __ATOMIC_RELAXED);
+  if (block_size != 0) {
+    copy.sample_bytes = copy.samples * block_size;
+    copy.bytes = ha_weight_bytes(copy.objects, block_size);
+    copy.byte_variance = copy.object_variance * (double)block_size * (double)block_size;
+  } else {
+    copy.sample_bytes = ha_load_relaxed(&counts->sample_bytes);
+    copy.bytes = ha_load_relaxed(&counts->bytes);
+    __atomic_load(&counts->byte_variance, &copy.byte_variance, __ATOMIC_RELAXED);
+  }
+  return copy;
+}
+
+/* A free that is being counted while we read may be ahead in one field; the difference is never shown
+ * negative. */
+static uint64_t difference(uint64_t allocated, uint64_t freed) {
+  return allocated > freed ? allocated - freed : 0;
+}
+
+/* Of what is in use. Without live samples it is 0, not what rounding left. */
+static double variance_left(double allocated, double freed, uint64_t live_samples) {
+  return live_samples > 0 && allocated > freed ? allocated - freed : 0;
+}
+
+struct ha_counts ha_entry_counts(const struct ha_entry *entry, struct ha_counts *ret_live) {
+  struct ha_counts freed = read_counts(&entry->freed, entry->block_size);
+  struct ha_counts allocated = read_counts(&entry->allocated, entry->block_size);
+  uint64_t samples = difference(allocated.samples, freed.samples);
+  *ret_live = (struct ha_counts){
+      .samples = samples,
+      .objects = difference(allocated.objects, freed.objects),
+      .object_variance = variance_left(allocated.object_variance, freed.object_variance, samples),
+      .sample_bytes = difference(allocated.sample_bytes, freed.sample_bytes),
+      .bytes = difference(allocated.bytes, freed.bytes),
+      .byte_variance = variance_left(allocated.byte_variance, freed.byte_variance, samples),
+  };
+  return allocated;
 }
 
 bool ha_table_is_overflow(const struct ha_entry *entry) {

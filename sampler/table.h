@@ -46,12 +46,17 @@ struct ha_entry {
   uint64_t block_size; /* of every block counted here; 0: they differ. Immutable once published */
   struct ha_counts allocated;
   struct ha_counts freed;
+  uint32_t gathered; /* HA_RANK_PROFILE: what was found about its live samples, see ages.c */
 };
 
 /* The entry of a key; the overflow entry when there is no room. stack NULL means overflow. block_size: what all blocks
  * of the class have, 0 if they differ. Lock-free. */
 struct ha_entry *ha_table_entry(const struct ha_stack *stack, uint32_t size_class, uint32_t label_set,
                                 size_t block_size);
+
+/* What was allocated, and what of it is in use. Each direction is read once, freed before allocated, so that
+ * never more is freed than was allocated however busy the process is. */
+struct ha_counts ha_entry_counts(const struct ha_entry *entry, struct ha_counts *ret_live);
 
 bool ha_table_is_overflow(const struct ha_entry *entry);
 

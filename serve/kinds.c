@@ -7,18 +7,12 @@
 #include <string.h>
 
 #include "base/compiler.h"
-#include "sampler/heap_profile.h"
 #include "serve/rss_profile.h"
-
-static int open_heap(struct ha_profile *profile, const char *name, const struct ha_kind_memory *memory) {
-  (void)memory;
-  ha_heap_profile(profile, name);
-  return 0;
-}
+#include "serve/sampled_kinds.h"
 
 static const struct ha_kind kinds[] = {
-    {"allocs", open_heap, true},
-    {"heap", open_heap, true},
+    {"allocs", ha_kind_open_heap, true},
+    {"heap", ha_kind_open_heap, true},
     {"rss", ha_rss_profile, true},
 };
 

@@ -11,6 +11,7 @@
 struct ha_kind_memory {
   const struct ha_encoders *encoders;
   struct ha_scratch *scratch;
+  bool is_for_text; /* the form that is wanted; has no numbers beside the values */
 };
 
 /* Zeroed, or NULL. */

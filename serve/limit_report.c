@@ -31,7 +31,7 @@ static const struct ha_encoders *find_encoders(void) {
 static int list_sites(const struct ha_encoders *encoders, char *out, size_t size) {
   struct ha_profile profile;
   struct ha_blob list = {NULL, 0};
-  ha_heap_profile(&profile, "heap");
+  ha_heap_profile(&profile, "heap", NULL);
   ha_lock(HA_RANK_PROFILE);
   struct ha_scratch *scratch = encoders->scratch_new();
   int error = scratch != NULL ? encoders->sites(&profile, scratch, &list) : -ENOMEM;

@@ -131,7 +131,7 @@ static int encode_alone(const struct ha_kind *kind, int debug, const struct ha_e
   ha_lock(HA_RANK_PROFILE);
   struct ha_scratch *scratch = encoders->scratch_new();
   int error =
-      scratch != NULL ? encode(kind, debug, &(struct ha_kind_memory){encoders, scratch}, &blob) : -ENOMEM;
+      scratch != NULL ? encode(kind, debug, &(struct ha_kind_memory){encoders, scratch, debug != 0}, &blob) : -ENOMEM;
   if (error != 0 && scratch != NULL) {
     encoders->scratch_destroy(scratch);
   }

@@ -79,7 +79,7 @@ static void copy_row(const struct ha_row *row, void *arg) {
 
 static int copy_rows(struct rss *rss, const struct ha_kind_memory *memory) {
   struct ha_profile heap;
-  ha_heap_profile(&heap, "heap");
+  ha_heap_profile(&heap, "heap", NULL);
   heap.visit(&heap, copy_row, rss);
   rss->room = rss->count + rss->count / 8 + SPARE_ROWS;
   rss->rows = ha_kind_alloc(memory, rss->room * sizeof *rss->rows);

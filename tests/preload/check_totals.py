@@ -31,7 +31,7 @@ for line in sys.stdin:
         found = re.match(r"\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+): *(\d+)?", line)
         if found:
             samples.append([int(found.group(3)), int(found.group(4)), found.group(5), 0])
-        found = re.match(r"\s*bytes:\[(\d+)(?: bytes)?\]", line)
+        found = re.search(r"\bbytes:\[(\d+)(?: bytes)?\]", line)
         if found:
             samples[-1][3] = int(found.group(1))
     elif section == "Locations":

@@ -237,6 +237,7 @@ class Profile:
         for sample in self.samples:
             self.validate_sample(sample)
             used_locations.update(sample["location_id"])
+        self.validate_sites()
         check(len(used_locations) == len(self.locations), "locations that no sample has")
 
     def validate_mapping(self, mapping):
@@ -264,8 +265,22 @@ class Profile:
             check(1 <= line["function_id"] <= len(self.functions), at, "is in function", line["function_id"])
             used_functions.add(line["function_id"])
 
+    @staticmethod
+    def label(data):
+        return read_message(data, LABEL)
+
+    def validate_sites(self):
+        """What is in use is in rows of its own; taken together, a site has not more of it than was allocated."""
+        sites = {}
+        for sample in self.samples:
+            texts = sorted((label["key"], label["str"]) for label in map(self.label, sample["label"]) if label["str"])
+            values = sites.setdefault((tuple(sample["location_id"]), tuple(texts)), [0] * len(TYPES))
+            values[:] = [a + b for a, b in zip(values, sample["value"])]
+        for values in sites.values():
+            check(values[2] <= values[0] and values[3] <= values[1], "more in use than allocated:", values)
+
     def block_size(self, sample):
-        labels = [read_message(data, LABEL) for data in sample["label"]]
+        labels = [self.label(data) for data in sample["label"]]
         sizes = [label for label in labels if self.text(label["key"]) == "bytes"]
         check(len(sizes) == 1, "a sample with", len(sizes), "labels of its size")
         check(sizes[0]["str"] == 0 and self.text(sizes[0]["num_unit"]) == "bytes", "the size is no number of bytes")
@@ -277,7 +292,11 @@ class Profile:
         check(len(values) == len(TYPES), "a sample of", len(values), "values")
         check(any(values), "a sample of zeros")
         check(min(values) >= 0, "a sample with", values)
-        check(values[2] <= values[0] and values[3] <= values[1], "more in use than allocated:", values)
+        numbers = {self.text(label["key"]): label["num"] for label in map(self.label, sample["label"]) if not label["str"]}
+        check(numbers.keys() <= {"age", "bytes", "request"}, "numbers", numbers)
+        # Readers that take differences match rows by all their labels, so those of allocations must not change.
+        check(not any(values[:2]) or numbers.keys() == {"bytes"}, "allocations with", numbers)
+        check(numbers.get("request", 0) <= numbers["bytes"], "more asked for than there is", numbers)
         for location in sample["location_id"]:
             check(1 <= location <= len(self.locations), "a sample at location", location)
         check(sample["location_id"] or self.exact().get("overflow", 0) > 0, "a sample without a stack")

@@ -128,7 +128,7 @@ static void check_nothing_kept(const struct ha_row *row, void *arg) {
 
 static void read_profile(ha_row_fn *fn) {
   struct ha_profile profile;
-  ha_heap_profile(&profile, "heap");
+  ha_heap_profile(&profile, "heap", NULL);
   profile.visit(&profile, fn, NULL);
 }
 

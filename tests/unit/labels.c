@@ -77,7 +77,8 @@ TEST(keys_that_a_consumer_refuses_are_left_out_and_counted) {
   static const char longest[] = "k234567890123456789012345678901234567890123456789012345678901234";
   static const char too_long[] = "k2345678901234567890123456789012345678901234567890123456789012345";
   static const char *const bad[] = {"",         "1a",       "a-b",           "a.b",   "a b",
-                                    "a\n",      "\xc3\xa4", "bytes", "__name__", "halloc_labels", too_long};
+                                    "a\n",      "\xc3\xa4", "bytes",         "age",   "request",
+                                    "lifetime", "__name__", "halloc_labels", too_long};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     uint32_t set = SET("ok", "1", bad[i], "2");
     CHECK(strcmp(text_of(set), "ok=1") == 0, "key \"%s\" gives %s", bad[i], text_of(set));

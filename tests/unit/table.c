@@ -155,7 +155,7 @@ TEST(the_profile_has_a_row_per_entry_and_no_empty_ones) {
   ha_sample_record(&samples[0], ha_table_entry(stack_of(1), 3, 0, 0), 64, 64, 1);
   ha_sample_record(&samples[1], ha_table_entry(stack_of(2), 40, 0, 0), 4096, 4096, 1);
   ha_table_entry(stack_of(3), 3, 0, 0);
-  ha_heap_profile(&profile, "heap");
+  ha_heap_profile(&profile, "heap", NULL);
   CHECK_EQ(profile.type_count, 4u);
   int rows = 0;
   profile.visit(&profile, check_row, &rows);
