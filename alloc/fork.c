@@ -15,6 +15,7 @@
 #include "alloc/pressure.h"
 #include "base/lock.h"
 #include "base/plugin.h"
+#include "sampler/peak.h"
 
 /* Exported by glibc for this purpose (GLIBC_2.2.5), declared nowhere. */
 extern void _IO_list_lock(void);
@@ -39,6 +40,7 @@ static void after_fork_in_child(void) {
   ha_locks_after_fork_in_child();
   ha_plugin_after_fork_in_child();
   ha_heap_after_fork_in_child();
+  ha_peak_after_fork_in_child();
   ha_background_after_fork_in_child();
   ha_pressure_after_fork_in_child();
 }

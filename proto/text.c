@@ -25,15 +25,20 @@
 /* The order of a heap profile's values. */
 enum value { ALLOC_OBJECTS, ALLOC_SPACE, INUSE_OBJECTS, INUSE_SPACE, VALUE_COUNT };
 
+/* Of another profile there is one. */
+static const enum value counted = INUSE_SPACE;
+
 struct kept_row {
   const uintptr_t *frames;
   uint32_t frame_count;
   uint32_t label_set;
   int64_t values[VALUE_COUNT];
+  struct ha_row_number number; /* what tells the row from others of the site; key NULL: nothing */
 };
 
 struct writer {
   const struct ha_profile *profile;
+  uint32_t shown; /* place of the only value, if it is not a heap profile; kept in `counted` */
   struct ha_buffer text;
   struct ha_frames frames;
   struct ha_mappings mappings;
@@ -52,6 +57,11 @@ static void put_text(struct writer *writer, const char *text) {
 static void put_address(struct writer *writer, uintptr_t address) {
   char piece[PIECE_MAX];
   ha_buffer_append(&writer->text, piece, ha_format(piece, sizeof(piece), "0x%lx", (unsigned long)address));
+}
+
+static void put_number(struct writer *writer, int64_t number) {
+  char piece[PIECE_MAX];
+  ha_buffer_append(&writer->text, piece, ha_format(piece, sizeof(piece), "%lld", (long long)number));
 }
 
 /* The four numbers of a row or of the first line, up to the '@'. */
@@ -82,9 +92,15 @@ static void keep_row(const struct ha_row *row, void *arg) {
   struct writer *writer = arg;
   struct kept_row kept = {
       .frames = row->frames, .frame_count = row->frame_count, .label_set = row->label_set};
-  take_pair(&kept, row, ALLOC_OBJECTS, ALLOC_SPACE);
-  take_pair(&kept, row, INUSE_OBJECTS, INUSE_SPACE);
-  if (writer->error != 0 || (kept.values[ALLOC_OBJECTS] == 0 && kept.values[INUSE_OBJECTS] == 0)) {
+  if (writer->profile->has_sampled) {
+    take_pair(&kept, row, ALLOC_OBJECTS, ALLOC_SPACE);
+    take_pair(&kept, row, INUSE_OBJECTS, INUSE_SPACE);
+  } else {
+    kept.values[counted] = row->values[writer->shown];
+    kept.number = row->number_count != 0 ? row->numbers[row->number_count - 1] : kept.number;
+  }
+  bool is_empty = kept.values[ALLOC_OBJECTS] == 0 && kept.values[INUSE_OBJECTS] == 0 && kept.values[counted] == 0;
+  if (writer->error != 0 || is_empty) {
     return;
   }
   struct kept_row *rows = ha_scratch_room(writer->text.scratch, writer->rows, writer->row_count,
@@ -142,6 +158,13 @@ static void put_head(struct writer *writer, int64_t period) {
   memcpy(totals, writer->totals, sizeof(totals));
   if (totals[ALLOC_SPACE] == totals[INUSE_SPACE]) {
     totals[ALLOC_SPACE]++;
+  }
+  if (!writer->profile->has_sampled) {
+    put_text(writer, writer->profile->name);
+    put_text(writer, " profile: total ");
+    put_number(writer, writer->totals[counted]);
+    put_text(writer, "\n");
+    return;
   }
   put_text(writer, "heap profile: ");
   put_values(writer, totals);
@@ -202,8 +225,26 @@ static void put_labels(struct writer *writer, uint32_t label_set) {
   put_text(writer, count != 0 ? "}\n" : "");
 }
 
+/* "# lifetime: 125 milliseconds" */
+static void put_row_number(struct writer *writer, const struct ha_row_number *number) {
+  if (number->key != NULL) {
+    put_text(writer, "# ");
+    put_text(writer, number->key);
+    put_text(writer, ": ");
+    put_number(writer, number->value);
+    put_text(writer, " ");
+    put_text(writer, number->unit);
+    put_text(writer, "\n");
+  }
+}
+
 static void put_row(struct writer *writer, const struct kept_row *row) {
-  put_values(writer, row->values);
+  if (writer->profile->has_sampled) {
+    put_values(writer, row->values);
+  } else {
+    put_number(writer, row->values[counted]);
+    put_text(writer, " @");
+  }
   for (uint32_t i = 0; i < row->frame_count; i++) {
     put_text(writer, " ");
     put_address(writer, row->frames[i]);
@@ -213,6 +254,7 @@ static void put_row(struct writer *writer, const struct kept_row *row) {
     return;
   }
   put_labels(writer, row->label_set);
+  put_row_number(writer, &row->number);
   for (uint32_t i = 0; i < row->frame_count; i++) {
     put_comment(writer, ha_frames_find(&writer->frames, ha_frame_pc(row->frames[i])));
   }
@@ -234,11 +276,20 @@ static int put_rows(struct writer *writer) {
   return 0;
 }
 
+/* What tools show first. */
+static uint32_t shown_value(const struct ha_profile *profile) {
+  uint32_t shown = profile->type_count - 1;
+  for (uint32_t i = 0; i < profile->type_count && profile->default_type != NULL; i++) {
+    shown = strcmp(profile->types[i].type, profile->default_type) == 0 ? i : shown;
+  }
+  return shown;
+}
+
 int ha_text_encode(const struct ha_profile *profile, struct ha_scratch *scratch, struct ha_blob *ret_blob) {
-  if (profile->type_count != VALUE_COUNT) {
+  if (profile->has_sampled && profile->type_count != VALUE_COUNT) {
     return -ENOTSUP;
   }
-  struct writer writer = {.profile = profile};
+  struct writer writer = {.profile = profile, .shown = shown_value(profile)};
   ha_buffer_init(&writer.text, scratch);
   ha_frames_init(&writer.frames, scratch);
   profile->visit(profile, keep_row, &writer);
@@ -255,7 +306,7 @@ int ha_text_encode(const struct ha_profile *profile, struct ha_scratch *scratch,
   }
   put_text(&writer, "\n");
   put_text(&writer, profile->text_trailer != NULL ? profile->text_trailer : "");
-  put_text(&writer, "\nMAPPED_LIBRARIES:\n");
+  put_text(&writer, profile->has_sampled ? "\nMAPPED_LIBRARIES:\n" : "--- Memory map: ---\n");
   /* Without /proc the section stays empty. */
   (void)ha_buffer_read_file(&writer.text, HA_MAPS_PATH);
   return ha_buffer_finish(&writer.text, ret_blob);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A heap profile as text: the debug=1 form, which people read and which `go tool pprof` and google-pprof
+ * A profile as text: the debug=1 form, which people read and which `go tool pprof` and google-pprof
  * parse.
  *
  *   heap profile: <live blocks>: <bytes> [<all blocks>: <bytes>] @ heap_v2/<sample interval>
@@ -12,7 +12,18 @@
  *   MAPPED_LIBRARIES:
  *   (the content of /proc/self/maps)
  *
- * The numbers are what was sampled: the readers of this form scale them up themselves. Never calls malloc.
+ * The numbers are what was sampled: the readers of this form scale them up themselves.
+ *
+ * Other profiles have the form of Go's profiles of one count, with the value that tools show first, as it is:
+ *
+ *   <name> profile: total <sum>
+ *   <value> @ <return address> ...                                             largest first
+ *   #  ...                                                                     as above
+ *
+ *   --- Memory map: ---                                                        where pprof ends such a profile
+ *   (the content of /proc/self/maps)
+ *
+ * Never calls malloc.
  * Costs 80 bytes per row and the text, which is about 20 bytes per frame and, up to COMMENTS_MAX in text.c,
  * another 70 for its comment.
  */
@@ -24,8 +35,8 @@
 
 /*
  * 0 and the text, which lives as long as the scratch heap; -ENOMEM when scratch memory runs out; -ENOTSUP for
- * a profile that has not the four values of a heap profile. Each line of the trailer begins with '#' or is
- * empty.
+ * a profile of samples (has_sampled) that has not the four values of a heap profile. Each line of the trailer
+ * begins with '#' or is empty.
  */
 int ha_text_encode(const struct ha_profile *profile, struct ha_scratch *scratch, struct ha_blob *ret_blob);
 

@@ -87,6 +87,7 @@ void ha_heap_profile(struct ha_profile *profile, const char *name, const struct 
       .period_type = {"space", "bytes"},
       .period = ha_rate(),
       .label = ha_label_set_item,
+      .has_sampled = true,
       .visit = visit,
       .source = ages,
   };

@@ -86,6 +86,7 @@ struct ha_profile {
   /* One label of a label set, in the order of the keys; false beyond the last. The texts live as long as the
    * process. NULL: rows have no labels. */
   bool (*label)(uint32_t label_set, uint32_t index, const char **ret_key, const char **ret_value);
+  bool has_sampled; /* rows tell what was really sampled; the text form is then that of a heap profile */
   const char *text_trailer; /* lines that the text form appends (statistics), or NULL */
   void (*visit)(const struct ha_profile *profile, ha_row_fn *fn, void *arg);
   const void *source; /* what visit reads from, if it needs more than the sampler's tables */

@@ -11,9 +11,10 @@
 #include "labels/context.h"
 #include "labels/thread_name.h"
 #include "sampler/interval.h"
+#include "sampler/lifetimes.h"
 #include "sampler/mark.h"
+#include "sampler/peak.h"
 #include "sampler/probe.h"
-#include "sampler/rows.h"
 #include "sampler/trail.h"
 #include "sampler/unwind.h"
 
@@ -96,6 +97,7 @@ void ha_sample_record(struct ha_sample *sample, struct ha_entry *entry, size_t b
                       int64_t rate) {
   sample->weight = ha_interval_weight(block_size, rate);
   stamp(sample, block_size - requested);
+  ha_peak_before_alloc(entry, ha_weight_bytes(sample->weight, block_size), sample->born);
   count(entry, &entry->allocated, sample->weight, block_size);
   ha_store_release(&sample->entry, entry);
 }
@@ -111,6 +113,9 @@ bool ha_sample_is_counted(const struct ha_entry *entry) {
 bool ha_sample_retire(struct ha_sample *sample, const void *block, size_t block_size) {
   struct ha_entry *entry = ha_exchange_acq_rel(&sample->entry, NULL);
   if (ha_sample_is_counted(entry)) {
+    uint32_t lifetime = ha_ticks_between(sample->born, ha_clock_ticks());
+    ha_peak_before_free(entry, ha_weight_bytes(sample->weight, block_size));
+    ha_lifetimes_count(entry, lifetime, sample->weight, block_size);
     count(entry, &entry->freed, sample->weight, block_size);
     ha_probe_free(block);
   }

@@ -10,7 +10,6 @@
 #include "labels/set.h"
 #include "sampler/chains.h"
 #include "sampler/interval.h"
-#include "sampler/rows.h"
 
 static struct ha_region region = HA_REGION_INIT(HA_TABLE_LIMIT);
 static struct ha_chains chains;
@@ -139,6 +138,16 @@ struct ha_counts ha_entry_counts(const struct ha_entry *entry, struct ha_counts 
       .byte_variance = variance_left(allocated.byte_variance, freed.byte_variance, samples),
   };
   return allocated;
+}
+
+struct ha_row ha_entry_row(const struct ha_entry *entry, uint64_t objects, uint64_t bytes) {
+  uint64_t whole = (uint64_t)ha_weight_whole(objects);
+  return (struct ha_row){
+      .frames = entry->stack->frames,
+      .frame_count = entry->stack->frame_count,
+      .label_set = entry->label_set,
+      .block_size = entry->block_size != 0 || whole == 0 ? entry->block_size : bytes / whole,
+  };
 }
 
 bool ha_table_is_overflow(const struct ha_entry *entry) {

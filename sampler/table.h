@@ -21,6 +21,7 @@
 #define HA_SAMPLER_TABLE_H
 
 #include "base/compiler.h"
+#include "sampler/rows.h"
 #include "sampler/stack.h"
 
 /* Reserved address space for stacks and entries; about 150,000 stacks of 30 frames. Resident as it is used.
@@ -38,6 +39,13 @@ struct ha_counts {
   double byte_variance;   /* sum of block size squared * w(w - 1) */
 };
 
+/* What an entry had in use at the peak, see peak.h. */
+struct ha_peak_copy {
+  uint64_t height;  /* atomic: of the peak that this is a copy of */
+  uint64_t objects; /* sum of weights */
+  uint64_t bytes;
+};
+
 struct ha_entry {
   struct ha_entry *next; /* in its hash chain; immutable once published */
   const struct ha_stack *stack;
@@ -46,6 +54,13 @@ struct ha_entry {
   uint64_t block_size; /* of every block counted here; 0: they differ. Immutable once published */
   struct ha_counts allocated;
   struct ha_counts freed;
+  struct ha_peak_copy at_peak;
+  uint64_t *lifetimes; /* atomic; NULL until a sample is freed, see lifetimes.h */
+  struct {
+    uint64_t objects;
+    uint64_t bytes;
+  } reported;        /* HA_RANK_PROFILE: of allocated, by the last delta_heap */
+  uint32_t copier;   /* atomic: who is copying to at_peak; 0: nobody */
   uint32_t gathered; /* HA_RANK_PROFILE: what was found about its live samples, see ages.c */
 };
 
@@ -57,6 +72,9 @@ struct ha_entry *ha_table_entry(const struct ha_stack *stack, uint32_t size_clas
 /* What was allocated, and what of it is in use. Each direction is read once, freed before allocated, so that
  * never more is freed than was allocated however busy the process is. */
 struct ha_counts ha_entry_counts(const struct ha_entry *entry, struct ha_counts *ret_live);
+
+/* A row of the entry without values. Where sizes differ its block size is the mean: objects is a sum of weights. */
+struct ha_row ha_entry_row(const struct ha_entry *entry, uint64_t objects, uint64_t bytes);
 
 bool ha_table_is_overflow(const struct ha_entry *entry);
 

@@ -11,9 +11,14 @@
 #include "serve/sampled_kinds.h"
 
 static const struct ha_kind kinds[] = {
-    {"allocs", ha_kind_open_heap, true},
-    {"heap", ha_kind_open_heap, true},
-    {"rss", ha_rss_profile, true},
+    {"allocs", ha_kind_open_heap, true, NULL},
+    {"delta_heap", ha_kind_open_delta, false, ha_kind_complete_delta},
+    {"fragmentation", ha_kind_open_fragmentation, false, NULL},
+    {"heap", ha_kind_open_heap, true, NULL},
+    {"lifetimes", ha_kind_open_lifetimes, false, NULL},
+    {"peak", ha_kind_open_peak, false, NULL},
+    {"rss", ha_rss_profile, true, NULL},
+    {"since_mark", ha_kind_open_since_mark, false, NULL},
 };
 
 void *ha_kind_alloc(const struct ha_kind_memory *memory, size_t size) {

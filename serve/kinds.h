@@ -22,6 +22,8 @@ struct ha_kind {
   /* Fills everything but time, comments and trailer. 0 or -errno. HA_RANK_PROFILE is held. */
   int (*open)(struct ha_profile *profile, const char *name, const struct ha_kind_memory *memory);
   bool is_heap; /* estimates from the sample table: rate and exact totals belong into its comments */
+  /* The profile was encoded as protobuf; NULL if that need not be known. HA_RANK_PROFILE is held still. */
+  void (*complete)(const struct ha_profile *profile);
 };
 
 /* NULL: there is none of that name. */

@@ -119,7 +119,11 @@ static int encode(const struct ha_kind *kind, int debug, const struct ha_kind_me
     document->profile.text_trailer = document->trailer;
   }
   ha_encode_fn *form = debug == 0 ? memory->encoders->proto : memory->encoders->text;
-  return form(&document->profile, memory->scratch, blob);
+  error = form(&document->profile, memory->scratch, blob);
+  if (error == 0 && !memory->is_for_text && kind->complete != NULL) {
+    kind->complete(&document->profile);
+  }
+  return error;
 }
 
 static int encode_alone(const struct ha_kind *kind, int debug, const struct ha_encoders *encoders,

@@ -11,6 +11,7 @@
 #include "labels/set.h"
 #include "sampler/heap_profile.h"
 #include "sampler/interval.h"
+#include "sampler/since_mark.h"
 #include "sampler/table.h"
 #include "tests/test.h"
 
@@ -214,6 +215,36 @@ TEST(without_a_mark_all_is_since) {
   struct ha_mark mark = ha_mark_last();
   CHECK_EQ(mark.number, 0u);
   CHECK(ha_mark_is_since(&mark, 7, 0, 0xfff00000), "an old sample is not since the start");
+}
+
+static void sum_row(const struct ha_row *row, void *arg) {
+  struct totals *totals = arg;
+  CHECK(number(row, "age") >= 0, "a row without age");
+  totals->values[0] += row->values[0];
+  totals->values[1] += row->values[1];
+}
+
+TEST(what_was_taken_before_the_mark_is_not_in_its_profile) {
+  struct ha_sample samples[40] = {{0}};
+  for (unsigned i = 0; i < 40; i++) {
+    if (i == 30) {
+      CHECK_EQ(ha_mark_set(), 1u);
+    }
+    record(&samples[i], entry_of(i % 4, 64), 64, 64, 1, 0);
+  }
+  struct ha_ages ages;
+  struct ha_mark mark = ha_mark_last();
+  ha_ages_begin(&ages, &mark, memory);
+  for (int i = 0; i < 40; i++) {
+    ha_ages_add(&samples[i], 64, &ages);
+  }
+  struct totals totals = {{0}};
+  struct ha_profile profile;
+  ha_since_mark_profile(&profile, "since_mark", &ages);
+  CHECK_EQ(profile.type_count, 2u);
+  profile.visit(&profile, sum_row, &totals);
+  CHECK_EQ(totals.values[0], (int64_t)10);
+  CHECK_EQ(totals.values[1], (int64_t)640);
 }
 
 /* ---- memory ---- */

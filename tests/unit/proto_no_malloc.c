@@ -89,6 +89,7 @@ static const struct ha_profile profile = {
     .type_count = 4,
     .period_type = {"space", "bytes"},
     .period = 1,
+    .has_sampled = true,
     .visit = visit_rows,
 };
 

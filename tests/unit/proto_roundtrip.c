@@ -120,6 +120,7 @@ static const struct ha_profile profile = {
     .comments = {"a comment", "caf\xc3\xa9 \xff"},
     .comment_count = 2,
     .text_trailer = "# statistics\n# HeapAlloc = 1\n",
+    .has_sampled = true,
     .visit = visit_rows,
 };
 
@@ -252,12 +253,48 @@ static void text_form_has_totals_rows_and_names(const char *path) {
   ha_scratch_destroy(scratch);
 }
 
-static void text_form_refuses_other_profiles(void) {
+static void text_form_refuses_samples_of_other_values(void) {
   struct ha_blob blob;
   struct ha_profile other = profile;
   other.type_count = 2;
   struct ha_scratch *scratch = ha_scratch_new();
-  CHECK(ha_text_encode(&other, scratch, &blob) == -ENOTSUP, "only heap profiles have a text form");
+  CHECK(ha_text_encode(&other, scratch, &blob) == -ENOTSUP, "samples are those of a heap profile");
+  ha_scratch_destroy(scratch);
+}
+
+static void visit_numbered(const struct ha_profile *source, ha_row_fn *fn, void *arg) {
+  struct ha_row row = rows[LONG_ROW];
+  (void)source;
+  row.number_count = 2;
+  row.numbers[0] = (struct ha_row_number){"request", 1000, "bytes"};
+  row.numbers[1] = (struct ha_row_number){"age", 60, "seconds"};
+  fn(&rows[SHORT_ROW], arg);
+  fn(&row, arg);
+  fn(&rows[EMPTY_ROW], arg);
+}
+
+static void text_form_of_other_profiles_has_one_value(void) {
+  struct ha_blob blob = {NULL, 0};
+  struct ha_profile other = profile;
+  other.name = "peak";
+  other.type_count = 2;
+  other.has_sampled = false;
+  other.visit = visit_numbered;
+  other.text_trailer = NULL;
+  struct ha_scratch *scratch = ha_scratch_new();
+  CHECK(ha_text_encode(&other, scratch, &blob) == 0, "it has a text form");
+  const char *text = ha_scratch_copy_text(scratch, blob.data, blob.size);
+  static const char head[] = "peak profile: total 616960\n576000 @ 0x";
+  CHECK(strncmp(text, head, sizeof(head) - 1) == 0, "the last value, and the largest first");
+  CHECK(strstr(text, "\n40960 @ 0x") != NULL, "the other row");
+  CHECK(strstr(text, "\n# age: 60 seconds\n#\t0x") != NULL, "its last number");
+  CHECK(strstr(text, "\n0 @") == NULL, "no empty row");
+  CHECK(strstr(text, "\n--- Memory map: ---\n") != NULL, "the maps");
+  other.default_type = "alloc_objects";
+  CHECK(ha_text_encode(&other, scratch, &blob) == 0, "the other value");
+  text = ha_scratch_copy_text(scratch, blob.data, blob.size);
+  static const char other_head[] = "peak profile: total 9040\n9000 @";
+  CHECK(strncmp(text, other_head, sizeof(other_head) - 1) == 0, "the value that is shown first");
   ha_scratch_destroy(scratch);
 }
 
@@ -434,7 +471,8 @@ int main(int argc, char **argv) {
   fill_stacks();
   protobuf_form_reads_back(argc > 1 ? argv[1] : NULL);
   text_form_has_totals_rows_and_names(argc > 2 ? argv[2] : NULL);
-  text_form_refuses_other_profiles();
+  text_form_refuses_samples_of_other_values();
+  text_form_of_other_profiles_has_one_value();
   too_little_memory_is_an_error();
   truncated_elf_names_nothing();
   damaged_elf_does_not_crash();

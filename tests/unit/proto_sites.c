@@ -67,6 +67,7 @@ static const struct ha_profile profile = {
               {"inuse_objects", "count"},
               {"inuse_space", "bytes"}},
     .type_count = 4,
+    .has_sampled = true,
     .visit = visit_rows,
 };
 
