@@ -12,13 +12,26 @@
 
 enum { ALLOC_OBJECTS, ALLOC_SPACE, INUSE_OBJECTS, INUSE_SPACE };
 
+/* The size that names the row. Blocks of one class whose sizes differ lie in one eighth between two powers of two, as
+ * does their mean: the end of that eighth is the same in every profile, and the mean is not. 0: of the overflow entry,
+ * which has all sizes. */
+static uint64_t size_of_row(const struct ha_entry *entry, const struct ha_counts *allocated) {
+  if (entry->block_size != 0 || allocated->samples == 0 || ha_table_is_overflow(entry)) {
+    return entry->block_size;
+  }
+  const unsigned eighth = 3;
+  uint64_t last = allocated->sample_bytes / allocated->samples - 1;
+  unsigned log = 63 - (unsigned)__builtin_clzll(last | 1 << eighth);
+  return ((last >> (log - eighth)) + 1) << (log - eighth);
+}
+
 static void fill(struct ha_row *row, const struct ha_entry *entry, struct ha_counts *ret_live) {
   struct ha_counts allocated = ha_entry_counts(entry, ret_live);
   *row = (struct ha_row){
       .frames = entry->stack->frames,
       .frame_count = entry->stack->frame_count,
       .label_set = entry->label_set,
-      .block_size = allocated.samples != 0 ? allocated.sample_bytes / allocated.samples : 0,
+      .block_size = size_of_row(entry, &allocated),
   };
   row->values[ALLOC_OBJECTS] = ha_weight_whole(allocated.objects);
   row->values[ALLOC_SPACE] = (int64_t)allocated.bytes;

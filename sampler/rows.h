@@ -62,7 +62,7 @@ struct ha_row {
   const uintptr_t *frames; /* return addresses, innermost caller first; at least one */
   uint32_t frame_count;
   uint32_t label_set;                  /* id of an interned label set; 0 is the empty set */
-  uint64_t block_size;                 /* bytes of one block (mean over the row); 0: the row has no size */
+  uint64_t block_size;                 /* bytes of one block, at most; 0: the row has no size */
   int64_t values[HA_ROW_VALUES_MAX];   /* unbiased estimates, in the order of ha_profile.types */
   int64_t sampled[HA_ROW_VALUES_MAX];  /* what was really sampled, same order, for the text form */
   double variances[HA_ROW_VALUES_MAX]; /* of the estimates, same order; 0: exact, or not known for the row */
