@@ -161,3 +161,22 @@ TEST(the_profile_has_a_row_per_entry_and_no_empty_ones) {
   profile.visit(&profile, check_row, &rows);
   CHECK_EQ(rows, 2);
 }
+
+static void check_name(const struct ha_row *row, void *seen) {
+  CHECK_EQ(row->block_size, (uint64_t)147456);
+  *(bool *)seen = true;
+}
+
+/* Readers tell rows of two profiles apart by it. */
+TEST(a_row_of_blocks_of_several_sizes_keeps_its_size) {
+  const size_t sizes[] = {131073, 147456, 140000}; /* of the class that ends at 144 KiB */
+  struct ha_profile profile;
+  struct ha_sample samples[3] = {{0}, {0}, {0}};
+  ha_heap_profile(&profile, "heap", NULL);
+  for (int i = 0; i < 3; i++) {
+    ha_sample_record(&samples[i], ha_table_entry(stack_of(1), 90, 0, 0), sizes[i], sizes[i], 1);
+    bool seen = false;
+    profile.visit(&profile, check_name, &seen);
+    CHECK(seen, "there is no row");
+  }
+}
