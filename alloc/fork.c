@@ -15,7 +15,10 @@
 #include "alloc/pressure.h"
 #include "base/lock.h"
 #include "base/plugin.h"
+#include "sampler/cpu.h"
 #include "sampler/peak.h"
+#include "sampler/thread_list.h"
+#include "sampler/thread_stacks.h"
 
 /* Exported by glibc for this purpose (GLIBC_2.2.5), declared nowhere. */
 extern void _IO_list_lock(void);
@@ -39,6 +42,9 @@ static void after_fork_in_child(void) {
   _IO_list_resetlock();
   ha_locks_after_fork_in_child();
   ha_plugin_after_fork_in_child();
+  ha_cpu_after_fork_in_child();
+  ha_thread_after_fork_in_child();
+  ha_thread_stacks_after_fork_in_child();
   ha_heap_after_fork_in_child();
   ha_peak_after_fork_in_child();
   ha_background_after_fork_in_child();

@@ -13,6 +13,7 @@
 
 enum ha_rank {
   HA_RANK_PROFILE,   /* encoding of a profile: one at a time */
+  HA_RANK_THREADS,   /* list of threads and their timers */
   HA_RANK_HEAPS,     /* list of per-thread heaps and their reuse */
   HA_RANK_ABANDONED, /* pages whose thread has ended */
   HA_RANK_RELEASE,   /* giving memory back: one thread at a time */

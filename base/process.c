@@ -4,6 +4,7 @@
  */
 #include "base/process.h"
 
+#include <asm/prctl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -51,4 +52,12 @@ struct ha_process_faults ha_process_faults(void) {
   syscall(SYS_getrusage, RUSAGE_SELF, &usage);
   errno = saved;
   return (struct ha_process_faults){(uint64_t)usage.ru_minflt, (uint64_t)usage.ru_majflt};
+}
+
+/* No libc function, which would write errno into the storage. */
+bool ha_thread_has_storage(void) {
+  uintptr_t start = 0;
+  long result = SYS_arch_prctl;
+  __asm__ volatile("syscall" : "+a"(result) : "D"((long)ARCH_GET_FS), "S"(&start) : "rcx", "r11", "memory");
+  return result == 0 && start != 0;
 }

@@ -18,4 +18,7 @@ struct ha_process_faults {
 /* Page faults so far, of all threads. */
 struct ha_process_faults ha_process_faults(void);
 
+/* Whether the calling thread has thread-local storage: one made by a bare clone may have none. */
+bool ha_thread_has_storage(void);
+
 #endif

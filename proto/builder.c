@@ -287,7 +287,7 @@ static void put_head(struct encoder *encoder) {
   }
   Perftools__Profiles__ValueType period_type = value_type(encoder, &profile->period_type);
   Perftools__Profiles__Profile piece = PERFTOOLS__PROFILES__PROFILE__INIT;
-  piece.drop_frames = text_number(encoder, drop_frames);
+  piece.drop_frames = profile->shows_allocators ? 0 : text_number(encoder, drop_frames);
   piece.time_nanos = profile->time_nanos;
   piece.duration_nanos = profile->duration_nanos;
   piece.period_type = &period_type;

@@ -34,6 +34,9 @@ enum ha_synthetic_frame {
   HA_FRAME_FILES,
   HA_FRAME_ANONYMOUS,
   HA_FRAME_MAPPINGS, /* caller of the last two */
+  /* Of threads. */
+  HA_FRAME_NOT_REACHABLE, /* callers in a thread that could not be asked for its stack */
+  HA_FRAME_MAIN_THREAD,   /* creator of the thread that the process began with */
   HA_FRAME_SYNTHETIC_END
 };
 
@@ -41,7 +44,8 @@ enum ha_synthetic_frame {
 static inline const char *ha_synthetic_name(uintptr_t pc) {
   static const char *const names[] = {
       "[overflow]",      "[unknown]", "[not sampled]", "[free in pages]",      "[idle]",
-      "[halloc itself]", "[stacks]",  "[files]",       "[anonymous mappings]", "[files and other mappings]"};
+      "[halloc itself]", "[stacks]",  "[files]",       "[anonymous mappings]", "[files and other mappings]",
+      "[not reachable]", "[main thread]"};
   uintptr_t frame = pc + 1;
   return frame >= HA_FRAME_OVERFLOW && frame < HA_FRAME_SYNTHETIC_END ? names[frame - HA_FRAME_OVERFLOW] : 0;
 }
@@ -58,6 +62,14 @@ struct ha_row_number {
   const char *unit;
 };
 
+/* How the text form looks, after Go's. */
+enum ha_text_form {
+  HA_TEXT_HEAP,       /* in use and allocated */
+  HA_TEXT_COUNT,      /* the first value */
+  HA_TEXT_CONTENTION, /* the second value, then the first */
+  HA_TEXT_DUMP,       /* one paragraph for each row, under its title; no values */
+};
+
 struct ha_row {
   const uintptr_t *frames; /* return addresses, innermost caller first; at least one */
   uint32_t frame_count;
@@ -68,12 +80,16 @@ struct ha_row {
   double variances[HA_ROW_VALUES_MAX]; /* of the estimates, same order; 0: exact, or not known for the row */
   uint32_t number_count;
   struct ha_row_number numbers[HA_ROW_NUMBERS_MAX]; /* beside the block size */
+  const char *title;                                /* HA_TEXT_DUMP */
+  uintptr_t creator; /* HA_TEXT_DUMP: return address in who created the thread, or 0 */
 };
 
 typedef void ha_row_fn(const struct ha_row *row, void *arg);
 
 struct ha_profile {
   const char *name; /* "heap" */
+  enum ha_text_form text_form;
+  bool shows_allocators; /* readers shall not hide functions that only pass an allocation on */
   struct ha_value_type types[HA_ROW_VALUES_MAX];
   uint32_t type_count;
   const char *default_type; /* NULL: none named, tools take the last */

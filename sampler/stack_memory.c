@@ -39,6 +39,16 @@ static uintptr_t top_of_stack(uintptr_t sp) {
   return thread > sp ? thread : (uintptr_t)__libc_stack_end;
 }
 
+/* Nothing is known but the top. In this order, since a signal handler that walks, too, may come between: the range is
+ * empty until it is right. */
+static void forget_own(uintptr_t top) {
+  own.low = UINTPTR_MAX;
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  own.high = top;
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  own.low = top;
+}
+
 void ha_stack_memory_begin(struct ha_stack_memory *memory, uintptr_t sp) {
   *memory = (struct ha_stack_memory){0};
   if (sp >= own.low && sp < own.high) {
@@ -51,7 +61,7 @@ void ha_stack_memory_begin(struct ha_stack_memory *memory, uintptr_t sp) {
     return;
   }
   if (own.high != top) {
-    own.low = own.high = top;
+    forget_own(top);
   }
   uintptr_t page = ha_align_down(sp, HA_OS_PAGE);
   if (own.low - page > ASKED_AT_ONCE) {

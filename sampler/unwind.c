@@ -53,6 +53,7 @@ struct walk {
   uintptr_t *frames;
   uint32_t count;
   uint32_t max;
+  bool is_of_signal; /* what one interrupted: halloc's own frames are shown, and a cut is not counted */
 };
 
 static void find_own_code(void) {
@@ -76,17 +77,17 @@ static bool is_code_address(uintptr_t address) {
   return address >= LOWEST_CODE_ADDRESS && address < HIGHEST_CODE_ADDRESS;
 }
 
-/* False when the walk should end. halloc's own frames are left out, also between others: a new-handler that allocates
- * is called by us. */
+/* False when the walk should end. halloc's own frames are left out where the program's calls are meant, also between
+ * others: a new-handler that allocates is called by us. */
 static bool take_frame(struct walk *walk, uintptr_t return_address) {
   if (!is_code_address(return_address)) {
     return false;
   }
-  if (is_own_code(return_address)) {
+  if (!walk->is_of_signal && is_own_code(return_address)) {
     return true;
   }
   if (walk->count == walk->max) {
-    ha_add_relaxed(&unwinder.truncated, 1);
+    ha_add_relaxed(&unwinder.truncated, !walk->is_of_signal);
     return false;
   }
   walk->frames[walk->count++] = return_address;
@@ -327,6 +328,36 @@ static void walk_stack(struct walk *walk, uintptr_t frame) {
   }
 }
 
+/* From where a signal interrupted the thread. The first rule is found anew: there are too many such addresses to keep
+ * them all. follows_base: rbx is followed all the way. */
+static void walk_interrupted(struct walk *walk, const ucontext_t *context, bool follows_base) {
+  const greg_t *saved = context->uc_mcontext.gregs;
+  struct registers registers = {
+      .pc = (uintptr_t)saved[REG_RIP],
+      .sp = (uintptr_t)saved[REG_RSP],
+      .fp = (uintptr_t)saved[REG_RBP],
+      .base = (uintptr_t)saved[REG_RBX],
+      .has_base = true,
+      .was_interrupted = true,
+  };
+  ha_stack_memory_begin(&registers.memory, registers.sp);
+  bool by_rules = ha_config.unwind != HA_UNWIND_FP;
+  intptr_t where; /* for trails, which this walk leaves alone */
+  walk->count = 0;
+  bool is_there = take_frame(walk, registers.pc + 1) &&
+                  (by_rules ? step_by_rule(&registers) : step_by_frame_pointer(&registers));
+  registers.has_base &= follows_base;
+  while (is_there && take_frame(walk, registers.pc + registers.was_interrupted)) {
+    is_there = by_rules
+                   ? (!registers.has_base && step_quickly(&registers, &where)) || step_by_rule(&registers)
+                   : step_by_frame_pointer(&registers);
+  }
+  ha_stack_memory_end(&registers.memory, registers.sp);
+  if (ha_unlikely(registers.wants_base && !follows_base)) {
+    walk_interrupted(walk, context, true);
+  }
+}
+
 /* libgcc's two functions, once they are wanted and loaded. */
 static _Unwind_Reason_Code (*libgcc_backtrace)(_Unwind_Trace_Fn, void *);
 static _Unwind_Ptr (*libgcc_ip)(struct _Unwind_Context *, int *);
@@ -369,7 +400,7 @@ void ha_unwind_prepare(void) {
 }
 
 HA_NOINLINE uint32_t ha_unwind(uintptr_t *frames, uint32_t max) {
-  struct walk walk = {frames, 0, max};
+  struct walk walk = {frames, 0, max, false};
   int saved = errno;
   if (ha_load_acquire(&unwinder.own_end) == 0) {
     find_own_code();
@@ -379,6 +410,14 @@ HA_NOINLINE uint32_t ha_unwind(uintptr_t *frames, uint32_t max) {
   } else {
     walk_stack(&walk, (uintptr_t)__builtin_frame_address(0));
   }
+  errno = saved;
+  return walk.count;
+}
+
+uint32_t ha_unwind_interrupted(const void *context, uintptr_t *frames, uint32_t max) {
+  struct walk walk = {frames, 0, max, true};
+  int saved = errno;
+  walk_interrupted(&walk, context, false);
   errno = saved;
   return walk.count;
 }

@@ -2,9 +2,10 @@
 /*
  * The call stack of the calling thread, as return addresses.
  *
- * May be called while the application, ld.so or stdio hold any of their locks, from inside malloc or free, and on
- * any stack with 4 KiB left (8 with HALLOC_UNWIND=dwarf). It never allocates, waits for a lock, opens a file, or changes errno or the signal
- * mask. halloc's own frames are left out. What could not be walked is cut, and counted.
+ * May be called while the application, ld.so or stdio hold any of their locks, from inside malloc or free,
+ * and on any stack with 4 KiB left (8 with HALLOC_UNWIND=dwarf). It never allocates, waits for a lock, opens
+ * a file, or changes errno or the signal mask. halloc's own frames are left out. What could not be walked is
+ * cut, and counted.
  */
 #ifndef HA_SAMPLER_UNWIND_H
 #define HA_SAMPLER_UNWIND_H
@@ -13,6 +14,14 @@
 
 /* Fills frames[0..max) innermost first and returns how many; 0 if nothing could be walked. */
 uint32_t ha_unwind(uintptr_t *frames, uint32_t max);
+
+/*
+ * The same of the code that a signal interrupted: context is the third argument of the handler. The first
+ * frame is the interrupted address plus one, since one is taken off when addresses are named. halloc's own
+ * frames are not left out: the interrupted thread may be in them. Also where ha_unwind() uses libgcc, this
+ * one goes by rules. In signal handlers.
+ */
+uint32_t ha_unwind_interrupted(const void *context, uintptr_t *frames, uint32_t max);
 
 /* Loads what the configured walker needs beyond libc. Once, at start-up, outside of malloc. */
 void ha_unwind_prepare(void);

@@ -313,37 +313,6 @@ TEST(two_threads_in_step_get_the_same_ids) {
   CHECK_EQ(ha_label_counts().sets, (uint64_t)STEPS);
 }
 
-static void *note_labels(void *arg) {
-  *(uint32_t *)arg = ha_labels_current();
-  return NULL;
-}
-
-static int note_labels_c11(void *arg) {
-  note_labels(arg);
-  return 7;
-}
-
-int thrd_create(unsigned long *thread, int (*start)(void *), void *arg);
-int thrd_join(unsigned long thread, int *result);
-
-TEST(a_thread_begins_with_its_creators_labels) {
-  pthread_t thread;
-  unsigned long c11;
-  int result;
-  uint32_t first = 99, second = 99, third = 99;
-  CHECK_EQ(pthread_create(&thread, NULL, note_labels, &first), 0);
-  pthread_join(thread, NULL);
-  ha_labels_id = SET("a", "1");
-  CHECK_EQ(pthread_create(&thread, NULL, note_labels, &second), 0);
-  pthread_join(thread, NULL);
-  CHECK_EQ(thrd_create(&c11, note_labels_c11, &third), 0);
-  thrd_join(c11, &result);
-  CHECK_EQ(first, HA_LABEL_SET_EMPTY);
-  CHECK_EQ(second, ha_labels_id);
-  CHECK_EQ(third, ha_labels_id);
-  CHECK_EQ(result, 7);
-}
-
 /* ---- HALLOC_LABEL_KEYS ---- */
 
 static void parse(const char *setting) {
