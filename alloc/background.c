@@ -219,10 +219,13 @@ static bool is_beside(uintptr_t address, const void *function) {
          object.dlfo_map_start == other.dlfo_map_start;
 }
 
+/* Exported by ld.so; of what libc declares of it, most is in libc. */
+extern void *__tls_get_addr(void *index);
+
 /* Who called halloc. */
 static bool is_called_by_libc(void) {
   uintptr_t caller;
-  return ha_unwind(&caller, 1) == 0 || is_beside(caller, (const void *)(uintptr_t)&_dl_find_object) ||
+  return ha_unwind(&caller, 1) == 0 || is_beside(caller, (const void *)(uintptr_t)&__tls_get_addr) ||
          is_beside(caller, (const void *)(uintptr_t)&getpid);
 }
 
