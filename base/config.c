@@ -52,6 +52,14 @@ static bool read_depth(struct ha_config *config, const char *value) {
   return read_integer(value, 1, HA_STACK_DEPTH_MAX, &config->stack_depth);
 }
 
+static bool read_mutex_fraction(struct ha_config *config, const char *value) {
+  return read_integer(value, 0, INT_MAX, &config->mutex_fraction);
+}
+
+static bool read_block_rate(struct ha_config *config, const char *value) {
+  return read_integer(value, 0, INT64_MAX, &config->block_rate);
+}
+
 static bool read_memstats(struct ha_config *config, const char *value) {
   return read_integer(value, 0, 1, &config->memstats);
 }
@@ -127,6 +135,8 @@ static const struct variable variables[] = {
     {"BACKGROUND", read_background, "auto, 0 or 1"},
     {"MEMPROFILERATE", read_rate, "an integer of at least 0 (bytes; 1 samples all, 0 none)"},
     {"MEMPROFILE", read_path, "a path shorter than 4096 bytes"},
+    {"MUTEXPROFILEFRACTION", read_mutex_fraction, "an integer from 0 to 2147483647 (one of so many; 0 none)"},
+    {"BLOCKPROFILERATE", read_block_rate, "an integer of at least 0 (nanoseconds; 1 all, 0 none)"},
     {"MEMSTATS", read_memstats, "0 or 1"},
     {"STACKDEPTH", read_depth, "an integer from 1 to 1024"},
     {"LABEL_KEYS", read_label_keys, "names of letters, digits and _ with commas between, at most 1023 bytes"},

@@ -23,9 +23,11 @@ enum ha_background { HA_BACKGROUND_AUTO, HA_BACKGROUND_OFF, HA_BACKGROUND_ON };
 #define HA_LABEL_KEYS_MAX 1024 /* bytes of the list of keys */
 
 struct ha_config {
-  int64_t profile_rate;               /* HALLOC_MEMPROFILERATE: mean bytes between samples; 1 all, 0 none */
-  int64_t stack_depth;                /* HALLOC_STACKDEPTH: frames kept per sample */
-  int64_t memstats;                   /* HALLOC_MEMSTATS: 1 prints the statistics at exit */
+  int64_t profile_rate;   /* HALLOC_MEMPROFILERATE: mean bytes between samples; 1 all, 0 none */
+  int64_t stack_depth;    /* HALLOC_STACKDEPTH: frames kept per sample */
+  int64_t mutex_fraction; /* HALLOC_MUTEXPROFILEFRACTION: one of so many contentions is recorded; 0 none */
+  int64_t block_rate;     /* HALLOC_BLOCKPROFILERATE: nanoseconds; 0 none */
+  int64_t memstats;       /* HALLOC_MEMSTATS: 1 prints the statistics at exit */
   enum ha_unwind_mode unwind;         /* HALLOC_UNWIND */
   enum ha_background background;      /* HALLOC_BACKGROUND: the release thread */
   struct ha_limit_setting memlimit;   /* HALLOC_MEMLIMIT; all zero is off */

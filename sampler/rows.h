@@ -42,10 +42,18 @@ enum ha_synthetic_frame {
 
 /* The name of the call at pc (a return address less one), or NULL if it is real code. */
 static inline const char *ha_synthetic_name(uintptr_t pc) {
-  static const char *const names[] = {
-      "[overflow]",      "[unknown]", "[not sampled]", "[free in pages]",      "[idle]",
-      "[halloc itself]", "[stacks]",  "[files]",       "[anonymous mappings]", "[files and other mappings]",
-      "[not reachable]", "[main thread]"};
+  static const char *const names[] = {"[overflow]",
+                                      "[unknown]",
+                                      "[not sampled]",
+                                      "[free in pages]",
+                                      "[idle]",
+                                      "[halloc itself]",
+                                      "[stacks]",
+                                      "[files]",
+                                      "[anonymous mappings]",
+                                      "[files and other mappings]",
+                                      "[not reachable]",
+                                      "[main thread]"};
   uintptr_t frame = pc + 1;
   return frame >= HA_FRAME_OVERFLOW && frame < HA_FRAME_SYNTHETIC_END ? names[frame - HA_FRAME_OVERFLOW] : 0;
 }
@@ -64,10 +72,9 @@ struct ha_row_number {
 
 /* How the text form looks, after Go's. */
 enum ha_text_form {
-  HA_TEXT_HEAP,       /* in use and allocated */
-  HA_TEXT_COUNT,      /* the first value */
-  HA_TEXT_CONTENTION, /* the second value, then the first */
-  HA_TEXT_DUMP,       /* one paragraph for each row, under its title; no values */
+  HA_TEXT_VALUES,      /* what has_sampled says */
+  HA_TEXT_CONTENTIONS, /* the second value, then the first */
+  HA_TEXT_DUMP,        /* one paragraph for each row, under its title; no values */
 };
 
 struct ha_row {

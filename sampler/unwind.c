@@ -73,6 +73,13 @@ static bool is_own_code(uintptr_t address) {
   return address < end && address >= ha_load_relaxed(&unwinder.own_start);
 }
 
+bool ha_unwind_is_own(uintptr_t address) {
+  if (ha_load_acquire(&unwinder.own_end) == 0) {
+    find_own_code();
+  }
+  return is_own_code(address);
+}
+
 static bool is_code_address(uintptr_t address) {
   return address >= LOWEST_CODE_ADDRESS && address < HIGHEST_CODE_ADDRESS;
 }

@@ -10,6 +10,7 @@
 #ifndef HA_SAMPLER_UNWIND_H
 #define HA_SAMPLER_UNWIND_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Fills frames[0..max) innermost first and returns how many; 0 if nothing could be walked. */
@@ -22,6 +23,9 @@ uint32_t ha_unwind(uintptr_t *frames, uint32_t max);
  * one goes by rules. In signal handlers.
  */
 uint32_t ha_unwind_interrupted(const void *context, uintptr_t *frames, uint32_t max);
+
+/* Whether code is halloc's own. */
+bool ha_unwind_is_own(uintptr_t address);
 
 /* Loads what the configured walker needs beyond libc. Once, at start-up, outside of malloc. */
 void ha_unwind_prepare(void);
