@@ -283,6 +283,10 @@ int64_t hp_set_mem_profile_rate(int64_t bytes);
  * rss_space; it needs /proc. Also "peak" (in use at the highest), "since_mark" (allocated
  * since hp_profile_mark and in use), "lifetimes" (freed, by how long it lived), "delta_heap" (allocated since the
  * last one) and "fragmentation" (free memory that pages in use hold); hp_write_profile(3) has their values.
+ * "threads", or "goroutine": what all threads are doing; each walks its own stack in a signal handler, see
+ * hp_write_profile(3) for what that means for them. "threadcreate": where live threads were created. "mutex" and
+ * "block": waits for locks, see hp_set_mutex_profile_fraction(3).
+ *
  * debug 0: gzip-compressed pprof protobuf; 1 and 2: text.
  * Returns 0; -ENOENT for an unknown name or NULL; -EINVAL for another debug; -ENOMEM; -ELIBACC
  * if libhalloc-pprof.so cannot be loaded (one line on standard error tells why); or the error of
@@ -301,6 +305,41 @@ uint64_t hp_profile_mark(void);
 
 /* hp_write_profile("heap", fd, 0): Go's pprof.WriteHeapProfile. */
 int hp_write_heap_profile(int fd);
+
+/*
+ * What the profile "mutex" records: one of n contentions on average, charged to the thread that held the lock;
+ * 1: all, 0: none, as at the start. Returns the previous n; a negative n only reads. Go's
+ * runtime.SetMutexProfileFraction. The values are unbiased.
+ *
+ * Only in a process that has loaded libhalloc-locks.so (LD_PRELOAD, or -lhalloc-locks): without it one line on
+ * standard error says so and nothing changes. Thread-safe; not for signal handlers. Cost: a lock or unlock that
+ * nobody waits for takes some 5 to 10 ns longer while something is recorded, a contended one a stack walk.
+ */
+int hp_set_mutex_profile_fraction(int n);
+
+/*
+ * What the profile "block" records: waits for locks, conditions and semaphores of ns nanoseconds or more, and of
+ * shorter ones a share of their length by ns; 1: all, 0 or less: none, as at the start. Go's
+ * runtime.SetBlockProfileRate. The values are unbiased. Otherwise as hp_set_mutex_profile_fraction.
+ */
+void hp_set_block_profile_rate(int64_t ns);
+
+/*
+ * Begins a CPU profile: every thread is sampled after each 10 ms of processor time that it used, by SIGPROF.
+ * Go's pprof.StartCPUProfile. fd is duplicated; the profile is written to it, in pprof's format, by
+ * hp_stop_cpu_profile. Returns 0; -EBUSY if one is running already, or if the program has a handler for
+ * SIGPROF (one line on standard error tells); -ENOMEM; -ELIBACC as hp_write_profile; or the error of fcntl(2)
+ * for fd. halloc's handler stays installed afterwards. Thread-safe; not for signal handlers. Cost while it
+ * runs: some microseconds per sample, less than 0.1 % of the processor time.
+ */
+int hp_start_cpu_profile(int fd);
+
+/*
+ * Ends the CPU profile that hp_start_cpu_profile began and writes it. Returns 0; -EINVAL if there is none;
+ * -EBADF if the descriptor has become another file; -ENOMEM; or the error of write(2). After an error there
+ * is no profile any more. Thread-safe; not for signal handlers.
+ */
+int hp_stop_cpu_profile(void);
 
 #ifdef __cplusplus
 }

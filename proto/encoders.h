@@ -12,7 +12,7 @@
 #include "sampler/rows.h"
 
 /* Raised when the table or what it passes changes: both libraries must be of one version. */
-#define HA_ENCODERS_VERSION 6
+#define HA_ENCODERS_VERSION 7
 
 typedef int ha_encode_fn(const struct ha_profile *profile, struct ha_scratch *scratch,
                          struct ha_blob *ret_blob);
@@ -23,7 +23,7 @@ struct ha_encoders {
   void *(*scratch_alloc)(struct ha_scratch *scratch, size_t size);
   void (*scratch_destroy)(struct ha_scratch *scratch);
   ha_encode_fn *proto; /* gzip-compressed profile.proto */
-  ha_encode_fn *text;  /* the debug=1 form */
+  ha_encode_fn *text;  /* as text, in the profile's form */
   ha_encode_fn *sites; /* the largest live sites, as a part of a line; no NUL */
 };
 

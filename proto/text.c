@@ -27,12 +27,16 @@ enum value { ALLOC_OBJECTS, ALLOC_SPACE, INUSE_OBJECTS, INUSE_SPACE, VALUE_COUNT
 
 /* Of another profile there is one. */
 static const enum value counted = INUSE_SPACE;
+/* But for contentions, beside their delay. */
+static const enum value contentions = ALLOC_OBJECTS;
 
 struct kept_row {
   const uintptr_t *frames;
   uint32_t frame_count;
   uint32_t label_set;
   int64_t values[VALUE_COUNT];
+  const char *title; /* of a dump, as the next */
+  uintptr_t creator;
   struct ha_row_number number; /* what tells the row from others of the site; key NULL: nothing */
 };
 
@@ -85,21 +89,32 @@ static int keep_frames(struct writer *writer, const struct ha_row *row) {
   for (uint32_t i = 0; i < row->frame_count && error == 0; i++) {
     error = ha_frames_intern(&writer->frames, ha_frame_pc(row->frames[i]), &index);
   }
-  return error;
+  return row->creator != 0 && error == 0
+             ? ha_frames_intern(&writer->frames, ha_frame_pc(row->creator), &index)
+             : error;
+}
+
+static bool is_contention(const struct writer *writer) {
+  return writer->profile->text_form == HA_TEXT_CONTENTIONS;
 }
 
 static void keep_row(const struct ha_row *row, void *arg) {
   struct writer *writer = arg;
-  struct kept_row kept = {
-      .frames = row->frames, .frame_count = row->frame_count, .label_set = row->label_set};
+  struct kept_row kept = {.frames = row->frames,
+                          .frame_count = row->frame_count,
+                          .label_set = row->label_set,
+                          .title = row->title,
+                          .creator = row->creator};
   if (writer->profile->has_sampled) {
     take_pair(&kept, row, ALLOC_OBJECTS, ALLOC_SPACE);
     take_pair(&kept, row, INUSE_OBJECTS, INUSE_SPACE);
   } else {
     kept.values[counted] = row->values[writer->shown];
+    kept.values[contentions] = is_contention(writer) ? row->values[0] : 0;
     kept.number = row->number_count != 0 ? row->numbers[row->number_count - 1] : kept.number;
   }
-  bool is_empty = kept.values[ALLOC_OBJECTS] == 0 && kept.values[INUSE_OBJECTS] == 0 && kept.values[counted] == 0;
+  bool is_empty =
+      kept.values[ALLOC_OBJECTS] == 0 && kept.values[INUSE_OBJECTS] == 0 && kept.values[counted] == 0;
   if (writer->error != 0 || is_empty) {
     return;
   }
@@ -150,6 +165,14 @@ static int find_names(struct writer *writer) {
     }
   }
   return error;
+}
+
+/* The values are nanoseconds, and unbiased: readers shall not scale them. */
+static void put_contention_head(struct writer *writer) {
+  bool is_block = strcmp(writer->profile->name, "block") == 0;
+  put_text(writer, "--- ");
+  put_text(writer, is_block ? "contention" : writer->profile->name);
+  put_text(writer, ":\ncycles/second=1000000000\nsampling period=1\n");
 }
 
 static void put_head(struct writer *writer, int64_t period) {
@@ -238,11 +261,57 @@ static void put_row_number(struct writer *writer, const struct ha_row_number *nu
   }
 }
 
+/* "<function>(...)" and, on the next line, its file and the offset into the function. */
+static void put_call(struct writer *writer, uintptr_t return_address, bool has_arguments) {
+  const struct ha_frame *frame = ha_frames_find(&writer->frames, ha_frame_pc(return_address));
+  if (frame->name != NULL) {
+    put_text(writer, frame->name);
+  } else {
+    put_address(writer, frame->pc);
+  }
+  put_text(writer, has_arguments && ha_synthetic_name(frame->pc) == NULL ? "(...)\n" : "\n");
+  if (frame->mapping == HA_FRAME_NO_MAPPING) {
+    return;
+  }
+  const struct ha_mapping *mapping = &writer->mappings.items[frame->mapping];
+  put_text(writer, "\t");
+  put_text(writer, writer->paths[frame->mapping]);
+  if (frame->name != NULL || mapping->has_bias) {
+    put_text(writer, " +");
+    put_address(writer, frame->pc - (frame->name != NULL ? frame->entry : mapping->bias));
+  }
+  put_text(writer, "\n");
+}
+
+static void put_paragraph(struct writer *writer, const struct kept_row *row) {
+  put_text(writer, row->title);
+  put_text(writer, ":\n");
+  for (uint32_t i = 0; i < row->frame_count; i++) {
+    put_call(writer, row->frames[i], true);
+  }
+  if (row->creator != 0) {
+    put_text(writer, "created by ");
+    put_call(writer, row->creator, false);
+  }
+  put_text(writer, "\n");
+}
+
+static int put_dump(struct writer *writer, struct ha_blob *ret_blob) {
+  for (uint32_t i = 0; i < writer->row_count; i++) {
+    put_paragraph(writer, &writer->rows[i]);
+  }
+  return ha_buffer_finish(&writer->text, ret_blob);
+}
+
 static void put_row(struct writer *writer, const struct kept_row *row) {
   if (writer->profile->has_sampled) {
     put_values(writer, row->values);
   } else {
     put_number(writer, row->values[counted]);
+    if (is_contention(writer)) {
+      put_text(writer, " ");
+      put_number(writer, row->values[contentions]);
+    }
     put_text(writer, " @");
   }
   for (uint32_t i = 0; i < row->frame_count; i++) {
@@ -299,7 +368,14 @@ int ha_text_encode(const struct ha_profile *profile, struct ha_scratch *scratch,
   if (writer.error != 0) {
     return writer.error;
   }
-  put_head(&writer, profile->period);
+  if (profile->text_form == HA_TEXT_DUMP) {
+    return put_dump(&writer, ret_blob);
+  }
+  if (is_contention(&writer)) {
+    put_contention_head(&writer);
+  } else {
+    put_head(&writer, profile->period);
+  }
   writer.error = put_rows(&writer);
   if (writer.error != 0) {
     return writer.error;

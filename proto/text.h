@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A profile as text: the debug=1 form, which people read and which `go tool pprof` and google-pprof
+ * A profile as text: the forms of debug=1 and 2, which people read and which `go tool pprof` and google-pprof
  * parse.
  *
  *   heap profile: <live blocks>: <bytes> [<all blocks>: <bytes>] @ heap_v2/<sample interval>
@@ -22,6 +22,19 @@
  *
  *   --- Memory map: ---                                                        where pprof ends such a profile
  *   (the content of /proc/self/maps)
+ *
+ * One of contentions has estimates of nanoseconds and counts:
+ *
+ *   --- mutex:
+ *   cycles/second=1000000000
+ *   sampling period=1
+ *   <nanoseconds> <contentions> @ <return address> ...
+ *
+ * A dump, one paragraph per row, is for people only:
+ *
+ *   <title>:
+ *   <function>(...)
+ *   \t<file> +<offset>
  *
  * Never calls malloc.
  * Costs 80 bytes per row and the text, which is about 20 bytes per frame and, up to COMMENTS_MAX in text.c,

@@ -108,7 +108,8 @@ static int encode(const struct ha_kind *kind, int debug, const struct ha_kind_me
   /* Statistics before the profile, as Go does (golang/go#20565): the profile must not lag behind them. */
   struct hp_memstats stats;
   ha_stats_read(&stats);
-  int error = kind->open(&document->profile, kind->name, memory);
+  ha_kind_open_fn *open = debug == TEXT_DEBUG_MAX && kind->open_dump != NULL ? kind->open_dump : kind->open;
+  int error = open(&document->profile, kind->name, memory);
   if (error != 0) {
     return error;
   }
@@ -127,15 +128,15 @@ static int encode(const struct ha_kind *kind, int debug, const struct ha_kind_me
 }
 
 static int encode_alone(const struct ha_kind *kind, int debug, const struct ha_encoders *encoders,
-                        struct ha_profile_file *ret_file) {
+                        void *gathered, struct ha_profile_file *ret_file) {
   struct ha_blob blob = {NULL, 0};
   int cancel_state;
   /* Reading files is a cancellation point: a thread cancelled there would leave with the lock. */
   pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
   ha_lock(HA_RANK_PROFILE);
   struct ha_scratch *scratch = encoders->scratch_new();
-  int error =
-      scratch != NULL ? encode(kind, debug, &(struct ha_kind_memory){encoders, scratch, debug != 0}, &blob) : -ENOMEM;
+  struct ha_kind_memory memory = {encoders, scratch, debug != 0, gathered};
+  int error = scratch != NULL ? encode(kind, debug, &memory, &blob) : -ENOMEM;
   if (error != 0 && scratch != NULL) {
     encoders->scratch_destroy(scratch);
   }
@@ -147,20 +148,33 @@ static int encode_alone(const struct ha_kind *kind, int debug, const struct ha_e
 
 int ha_profile_encode(const char *name, int debug, struct ha_profile_file *ret_file) {
   const struct ha_kind *kind = name != NULL ? ha_kind_find(name) : NULL;
-  if (kind == NULL) {
-    return -ENOENT;
-  }
+  return kind != NULL ? ha_profile_encode_kind(kind, debug, ret_file) : -ENOENT;
+}
+
+int ha_profile_encode_kind(const struct ha_kind *kind, int debug, struct ha_profile_file *ret_file) {
   if (debug < 0 || debug > TEXT_DEBUG_MAX) {
     return -EINVAL;
   }
   const struct ha_encoders *encoders = ha_pprof_library();
-  return encoders != NULL ? encode_alone(kind, debug, encoders, ret_file) : -ELIBACC;
+  if (encoders == NULL) {
+    return -ELIBACC;
+  }
+  void *gathered = kind->gather != NULL ? kind->gather() : NULL;
+  int error = encode_alone(kind, debug, encoders, gathered, ret_file);
+  if (gathered != NULL) {
+    kind->release(gathered);
+  }
+  return error;
 }
 
 void ha_profile_discard(struct ha_profile_file *file) {
   ha_lock(HA_RANK_PROFILE);
   ha_pprof_library()->scratch_destroy(file->scratch);
   ha_unlock(HA_RANK_PROFILE);
+}
+
+int ha_profile_write_file(const struct ha_profile_file *file, int fd) {
+  return write_all(fd, file->data, file->size);
 }
 
 int ha_profile_write(const char *name, int fd, int debug) {

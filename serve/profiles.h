@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 
+struct ha_kind;
 struct ha_scratch;
 
 /* An encoded profile in memory of its own. */
@@ -19,7 +20,12 @@ struct ha_profile_file {
 /* 0 and the file, which is to be discarded; or -errno as hp_write_profile. A thread that encodes cannot be cancelled
  * meanwhile. */
 int ha_profile_encode(const char *name, int debug, struct ha_profile_file *ret_file);
+/* The same for a kind that has no name in the table. */
+int ha_profile_encode_kind(const struct ha_kind *kind, int debug, struct ha_profile_file *ret_file);
 void ha_profile_discard(struct ha_profile_file *file);
+
+/* All of it, or -errno of write(2). */
+int ha_profile_write_file(const struct ha_profile_file *file, int fd);
 
 /* hp_write_profile; kept apart so that the library's own callers do not go through the exported name. */
 int ha_profile_write(const char *name, int fd, int debug);

@@ -25,11 +25,24 @@
 #endif
 
 #define LIBRARY_NAME "libhalloc.so"
+#define LOCKS_LIBRARY_NAME "libhalloc-locks.so"
+/* With --locks: every contention, and waits in proportion to 10 microseconds. */
+#define MUTEX_FRACTION "1"
+#define BLOCK_RATE "10000"
 #define STACK_DEPTH_MAX 1024
 #define NUMBER_TEXT 24
 #define NOT_RUN "nothing was run"
 
-enum run_option { OPT_MEMPROFILE, OPT_RATE, OPT_MEMSTATS, OPT_STACKDEPTH, OPT_UNWIND, OPT_LIB, OPT_HELP };
+enum run_option {
+  OPT_MEMPROFILE,
+  OPT_RATE,
+  OPT_MEMSTATS,
+  OPT_STACKDEPTH,
+  OPT_UNWIND,
+  OPT_LOCKS,
+  OPT_LIB,
+  OPT_HELP
+};
 
 static const struct ha_option options[] = {
     [OPT_MEMPROFILE] = {"memprofile", NULL, "a file name (%p becomes the process id)"},
@@ -38,6 +51,7 @@ static const struct ha_option options[] = {
     [OPT_MEMSTATS] = {"memstats", NULL, NULL},
     [OPT_STACKDEPTH] = {"stackdepth", NULL, "an integer from 1 to 1024 (frames kept per sample)"},
     [OPT_UNWIND] = {"unwind", NULL, "one of auto, dwarf, fp, libgcc"},
+    [OPT_LOCKS] = {"locks", NULL, NULL},
     [OPT_LIB] = {"lib", NULL, "the path of libhalloc.so"},
     [OPT_HELP] = {"help", "h", NULL},
 };
@@ -52,6 +66,7 @@ static const char help[] =
     "  --memstats         print the allocator's statistics as one JSON line at exit\n"
     "  --stackdepth N     frames kept per sample, 1 to 1024 (default 128)\n"
     "  --unwind M         stack walker: auto, dwarf, fp or libgcc (default auto)\n"
+    "  --locks            watch waits for locks, for the profiles mutex and block\n"
     "  --lib PATH         the library to preload instead of the one installed with this command\n"
     "\n"
     "Programs that LD_PRELOAD cannot reach (static, setuid, with a malloc of their own) are refused.\n";
@@ -123,7 +138,25 @@ static int set_unwind(const char *value) {
   return complain_option(OPT_UNWIND, value);
 }
 
-static int apply_option(enum run_option option, const char *value, const char **library) {
+/* A value that the user has set is kept. */
+static int set_default(const char *name, const char *value) {
+  return getenv(name) == NULL ? set_variable(name, value) : 0;
+}
+
+static int set_locks(bool *watches_locks) {
+  *watches_locks = true;
+  if (set_default("HALLOC_MUTEXPROFILEFRACTION", MUTEX_FRACTION) != 0)
+    return -1;
+  return set_default("HALLOC_BLOCKPROFILERATE", BLOCK_RATE);
+}
+
+/* What is loaded into the program. */
+struct preload {
+  const char *library; /* NULL: our own */
+  bool watches_locks;
+};
+
+static int apply_option(enum run_option option, const char *value, struct preload *preload) {
   switch (option) {
   case OPT_MEMPROFILE:
     return set_memprofile(value);
@@ -135,8 +168,10 @@ static int apply_option(enum run_option option, const char *value, const char **
     return set_number(option, "HALLOC_STACKDEPTH", value, 1, STACK_DEPTH_MAX);
   case OPT_UNWIND:
     return set_unwind(value);
+  case OPT_LOCKS:
+    return set_locks(&preload->watches_locks);
   case OPT_LIB:
-    *library = value;
+    preload->library = value;
     return 0;
   case OPT_HELP:
     break;
@@ -183,6 +218,19 @@ static int find_library(const char *given, char ret_path[HA_PATH_MAX]) {
   return 0;
 }
 
+/* The library that sees locks lies beside the other. */
+static int add_locks_library(char path[HA_PATH_MAX]) {
+  char locks[HA_PATH_MAX];
+  size_t directory = (size_t)(strrchr(path, '/') + 1 - path);
+  int length = snprintf(locks, sizeof locks, "%.*s%s", (int)directory, path, LOCKS_LIBRARY_NAME);
+  if (length >= (int)sizeof locks || !is_readable_file(locks)) {
+    ha_complain("--locks: %s: expected " LOCKS_LIBRARY_NAME " beside it; " NOT_RUN, path);
+    return -1;
+  }
+  size_t size = strlen(path);
+  return snprintf(path + size, HA_PATH_MAX - size, ":%s", locks) < (int)(HA_PATH_MAX - size) ? 0 : -1;
+}
+
 static int set_preload(const char *library) {
   const char *previous = getenv("LD_PRELOAD");
   if (previous == NULL || *previous == '\0')
@@ -195,12 +243,13 @@ static int set_preload(const char *library) {
   return status;
 }
 
-static int start(char **program, const char *given_library) {
+static int start(char **program, const struct preload *preload) {
   char path[HA_PATH_MAX], library[HA_PATH_MAX];
   struct ha_program_problem problem;
   if (!ha_program_find(program[0], path, &problem) || !ha_program_check(path, &problem))
     return ha_complain("run: %s; " NOT_RUN, problem.text);
-  if (find_library(given_library, library) != 0 || set_preload(library) != 0)
+  if (find_library(preload->library, library) != 0 ||
+      (preload->watches_locks && add_locks_library(library) != 0) || set_preload(library) != 0)
     return HA_EXIT_USAGE;
   execvp(program[0], program);
   return ha_complain("run: %s: expected a program that starts: %s; " NOT_RUN, path, strerror(errno));
@@ -208,12 +257,12 @@ static int start(char **program, const char *given_library) {
 
 static int run_verb(char **words) {
   struct ha_arguments args = {"run", options, HA_ARRAY_LEN(options), words, 0, NULL};
-  const char *library = NULL;
+  struct preload preload = {NULL, false};
   int option;
   while ((option = ha_arguments_next(&args)) >= 0) {
     if (option == OPT_HELP)
       return HA_HELP_WANTED;
-    if (apply_option((enum run_option)option, args.value, &library) != 0)
+    if (apply_option((enum run_option)option, args.value, &preload) != 0)
       return HA_EXIT_USAGE;
   }
   if (option == HA_ARGUMENT_BAD)
@@ -222,7 +271,7 @@ static int run_verb(char **words) {
   if (program[0] == NULL)
     return ha_complain(
         "run: program: expected the program to start, as in 'halloc run -- PROGRAM'; " NOT_RUN);
-  return start(program, library);
+  return start(program, &preload);
 }
 
 const struct ha_verb ha_verb_run = {"run", "start a program with halloc as its malloc", help, run_verb};

@@ -25,9 +25,11 @@ int use(void) {
   }
   hp_set_labels(hp_add_labels(before));
   if (hp_label("key") != 0) return 1;
+  hp_set_block_profile_rate(0);
   struct hp_memstats stats = hp_memstats();
   return (int)stats.HeapAlloc + hp_write_heap_profile(1) + hp_write_profile("heap", 1, 0) +
-         (int)hp_set_mem_profile_rate(-1) +
+         (int)hp_set_mem_profile_rate(-1) + hp_start_cpu_profile(1) + hp_stop_cpu_profile() +
+         hp_set_mutex_profile_fraction(-1) +
          (int)stats.BySize[HP_SIZE_CLASSES - 1].Size + (int)sizeof HP_VERSION;
 }
 END

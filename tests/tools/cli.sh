@@ -190,6 +190,13 @@ run_effects() {
   check existing_preload_is_kept grep -qx "LD_PRELOAD=$work/libhalloc.so:$work/other.so" out
   "$halloc" run --lib ./libhalloc.so ./env LD_PRELOAD >out
   check relative_library_becomes_absolute grep -qx "LD_PRELOAD=$work/libhalloc.so" out
+  refuses locks_without_their_library 'expected libhalloc-locks.so beside' run --lib ./libhalloc.so --locks ./env
+  cp libhalloc.so libhalloc-locks.so
+  HALLOC_BLOCKPROFILERATE=7 runs --locks ./env LD_PRELOAD HALLOC_MUTEXPROFILEFRACTION HALLOC_BLOCKPROFILERATE >out
+  printf '%s\n' "LD_PRELOAD=$work/libhalloc.so:$work/libhalloc-locks.so" HALLOC_MUTEXPROFILEFRACTION=1 \
+    HALLOC_BLOCKPROFILERATE=7 >want
+  check locks_are_watched diff want out
+  rm libhalloc-locks.so
   { runs -- sh -c 'kill -TERM $$'; } 2>/dev/null
   check signals_are_the_programs [ $? -eq 143 ]
   mkdir -p beside && cp "$halloc" libhalloc.so beside

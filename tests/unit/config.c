@@ -52,6 +52,8 @@ TEST(good_values_are_taken_in_silence) {
   CHECK_EQ(parse_one("HALLOC_STACKDEPTH=1024").stack_depth, (int64_t)HA_STACK_DEPTH_MAX);
   CHECK_EQ(parse_one("HALLOC_MEMSTATS=1").memstats, (int64_t)1);
   CHECK_EQ(parse_one("HALLOC_LABEL_THREAD=1").label_thread, (int64_t)1);
+  CHECK_EQ(parse_one("HALLOC_MUTEXPROFILEFRACTION=2147483647").mutex_fraction, (int64_t)INT_MAX);
+  CHECK_EQ(parse_one("HALLOC_BLOCKPROFILERATE=10000").block_rate, (int64_t)10000);
   CHECK_EQ((int)parse_one("HALLOC_UNWIND=auto").unwind, (int)HA_UNWIND_AUTO);
   CHECK_EQ((int)parse_one("HALLOC_UNWIND=dwarf").unwind, (int)HA_UNWIND_DWARF);
   CHECK_EQ((int)parse_one("HALLOC_UNWIND=fp").unwind, (int)HA_UNWIND_FP);
@@ -82,6 +84,14 @@ TEST(malformed_others_name_variable_value_and_form) {
   check_complaint("HALLOC_MEMSTATS=2", "halloc: HALLOC_MEMSTATS=2: expected 0 or 1; the default is used\n");
   check_complaint("HALLOC_MEMSTATS=yes",
                   "halloc: HALLOC_MEMSTATS=yes: expected 0 or 1; the default is used\n");
+  check_complaint(
+      "HALLOC_MUTEXPROFILEFRACTION=2147483648",
+      "halloc: HALLOC_MUTEXPROFILEFRACTION=2147483648: expected an integer from 0 to 2147483647 (one of so "
+      "many; 0 none); the default is used\n");
+  check_complaint(
+      "HALLOC_BLOCKPROFILERATE=-1",
+      "halloc: HALLOC_BLOCKPROFILERATE=-1: expected an integer of at least 0 (nanoseconds; 1 all, 0 none); "
+      "the default is used\n");
   check_complaint("HALLOC_UNWIND=FP",
                   "halloc: HALLOC_UNWIND=FP: expected auto, dwarf, fp or libgcc; the default is used\n");
   check_complaint(
