@@ -71,11 +71,13 @@ HA_NOINLINE struct ha_entry *ha_sample_site(uint32_t size_class, size_t block_si
   ha_trail_open();
   uint32_t depth = (uint32_t)ha_config.stack_depth;
   uintptr_t *frames = __builtin_alloca(depth * sizeof *frames);
-  uint32_t frame_count = ha_unwind(frames, depth);
+  struct ha_trail_walk path;
+  uint32_t frame_count = ha_unwind_on_trail(frames, depth, &path);
   if (frame_count == 0) {
     frames[frame_count++] = HA_FRAME_UNKNOWN;
   }
   const struct ha_stack *stack = ha_stack_intern(frames, frame_count);
+  ha_trail_end(&path, stack);
   uint32_t labels = ha_labels_current();
   if (ha_unlikely(ha_config.label_thread != 0)) {
     labels = ha_labels_with_thread(labels);

@@ -53,11 +53,12 @@ static void remove_locked(struct ha_thread **place) {
   ha_meta_free(thread, sizeof *thread, HA_META_PROFILE);
 }
 
-static void on_thread_exit(void *value) {
-  (void)value;
+/* No system call: some threads give up the right to make any but a few. */
+static void on_thread_exit(void *id) {
   ha_lock(HA_RANK_THREADS);
-  struct ha_thread **place = place_locked(gettid());
-  if (*place != NULL) {
+  struct ha_thread **place = place_locked((pid_t)(intptr_t)id);
+  /* In a child, whose threads have other ids than in the parent, it may be another's. */
+  if (*place != NULL && pthread_equal((*place)->self, pthread_self())) {
     ha_cpu_timer_settle(*place);
     remove_locked(place);
   }
@@ -69,10 +70,12 @@ static void make_key(void) {
 }
 
 void ha_thread_begin(const struct ha_stack *creator, uintptr_t entry) {
+  pid_t id = gettid();
   ha_lock(HA_RANK_THREADS);
-  struct ha_thread *thread = obtain_locked(gettid());
+  struct ha_thread *thread = obtain_locked(id);
   if (thread != NULL) {
     ha_cpu_timer_disarm(thread); /* of an ended thread that had the same id */
+    thread->self = pthread_self();
     thread->creator = creator;
     thread->entry = entry;
     thread->pass = pass;
@@ -81,7 +84,7 @@ void ha_thread_begin(const struct ha_stack *creator, uintptr_t entry) {
   ha_unlock(HA_RANK_THREADS);
   pthread_once(&once, make_key);
   if (has_key) {
-    pthread_setspecific(key, &chains); /* anything but NULL */
+    pthread_setspecific(key, (void *)(intptr_t)id);
   }
 }
 

@@ -10,6 +10,7 @@
 #ifndef HA_SAMPLER_THREAD_LIST_H
 #define HA_SAMPLER_THREAD_LIST_H
 
+#include <pthread.h>
 #include <sys/types.h>
 
 #include "base/compiler.h"
@@ -21,6 +22,7 @@
 struct ha_thread {
   struct ha_thread *next; /* in its chain */
   pid_t id;
+  pthread_t self;                 /* if it was created through us */
   int timer;                      /* of the CPU profile, or HA_NO_TIMER */
   const struct ha_stack *creator; /* where it was created; NULL: not known */
   uintptr_t entry;                /* the function it began with; 0: not known */

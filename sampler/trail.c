@@ -29,6 +29,7 @@ void ha_trail_begin(struct ha_trail_walk *walk, uintptr_t high) {
   struct ha_trail *trail = own_trail;
   walk->trail = NULL;
   walk->next = walk->kept = walk->found = 0;
+  walk->is_whole = false;
   if (high == 0 || trail == NULL || trail->is_busy) {
     return;
   }
@@ -44,13 +45,10 @@ void ha_trail_begin(struct ha_trail_walk *walk, uintptr_t high) {
   walk->next = trail->count;
 }
 
-static void add(struct ha_trail_walk *walk, struct ha_trail_step step) {
-  walk->steps[walk->found++ % HA_TRAIL_STEPS] = step;
-}
-
+/* Steps of the trail from index `from` - 1 down to `to` count as found. */
 static void take_over(struct ha_trail_walk *walk, uint32_t from, uint32_t to) {
   for (uint32_t i = from; i > to; i--) {
-    add(walk, walk->trail->steps[i - 1]);
+    walk->steps[walk->found++ % HA_TRAIL_FOUND] = walk->trail->steps[i - 1];
   }
 }
 
@@ -59,35 +57,28 @@ void ha_trail_go_beyond(struct ha_trail_walk *walk) {
   walk->kept = 0;
 }
 
-void ha_trail_break(struct ha_trail_walk *walk) {
-  walk->found = 0;
-  walk->kept = 0;
-}
-
-void ha_trail_followed(struct ha_trail_walk *walk, const struct ha_trail_step *from,
-                       const struct ha_trail_step *to) {
-  uint32_t inner = (uint32_t)(from - walk->trail->steps); /* which was found, too */
-  uint32_t outer = (uint32_t)(to - walk->trail->steps);
-  walk->next = outer;
-  if (outer == 0) {
-    walk->kept = inner;
+void ha_trail_followed(struct ha_trail_walk *walk, uint32_t from, uint32_t to) {
+  walk->next = to;
+  if (to == 0) {
+    walk->kept = from; /* the step at `from` was found, too */
   } else {
-    take_over(walk, inner, outer);
+    take_over(walk, from, to);
   }
 }
 
-void ha_trail_end(struct ha_trail_walk *walk, bool is_whole) {
+void ha_trail_end(struct ha_trail_walk *walk, const struct ha_stack *stack) {
   struct ha_trail *trail = walk->trail;
   if (trail == NULL) {
     return;
   }
   uint32_t count = walk->kept;
-  uint32_t oldest = walk->found > HA_TRAIL_STEPS ? walk->found - HA_TRAIL_STEPS : 0;
+  uint32_t oldest = walk->found > HA_TRAIL_FOUND ? walk->found - HA_TRAIL_FOUND : 0;
   for (uint32_t i = walk->found; i > oldest && count < HA_TRAIL_STEPS; i--) {
-    trail->steps[count++] = walk->steps[(i - 1) % HA_TRAIL_STEPS];
+    trail->steps[count++] = walk->steps[(i - 1) % HA_TRAIL_FOUND];
   }
-  trail->count = (uint16_t)count;
-  trail->is_whole = is_whole;
+  trail->stack = stack;
+  trail->count = stack != NULL && count <= stack->frame_count ? (uint16_t)count : 0;
+  trail->is_whole = walk->is_whole;
   __atomic_signal_fence(__ATOMIC_SEQ_CST);
   trail->is_busy = false;
 }

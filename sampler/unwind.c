@@ -214,10 +214,15 @@ static bool step_by_rule(struct registers *registers) {
   return leave_frame(registers, cfa, caller_fp);
 }
 
+/* What the words that a step reads depend on, for trails. */
+struct dependence {
+  intptr_t saved; /* as in struct ha_trail_step */
+  intptr_t frame;
+};
+
 /* As step_by_rule for what nearly all frames are: a rule at hand, of the two plain kinds, and all words in the known part
- * of the stack. False: nothing was done. *ret_saved: where the caller's frame pointer was, from its stack pointer;
- * HA_TRAIL_KEPT: it is ours. */
-HA_INLINE bool step_quickly(struct registers *registers, intptr_t *ret_saved) {
+ * of the stack. False: nothing was done. */
+HA_INLINE bool step_quickly(struct registers *registers, struct dependence *ret) {
   uint64_t word = ha_rule_peek(registers->pc - 1);
   struct ha_rule rule = ha_rule_unpack(word);
   if (word == 0 || rule.kind > HA_RULE_FRAME || registers->was_interrupted) {
@@ -238,50 +243,50 @@ HA_INLINE bool step_quickly(struct registers *registers, intptr_t *ret_saved) {
   registers->pc = *(const uintptr_t *)return_at;
   registers->fp = rule.frame_place == HA_FRAME_KEPT ? fp : *(const uintptr_t *)saved_at;
   registers->sp = cfa;
-  *ret_saved = (intptr_t)(saved_at - cfa);
+  bool by_stack = rule.kind == HA_RULE_STACK;
+  bool is_lost =
+      by_stack && rule.frame_place == HA_FRAME_AT_FRAME; /* where nothing checks the frame pointer */
+  ret->saved = is_lost ? HA_TRAIL_NOWHERE : (intptr_t)(saved_at - cfa) / (intptr_t)WORD;
+  ret->frame = by_stack ? HA_TRAIL_BY_STACK : rule.cfa_offset / (intptr_t)WORD;
   return true;
 }
 
 /* Follows the trail from where it is met, as far as it leads and there is room for frames. False at the outermost frame. */
 HA_INLINE bool follow_trail(struct registers *registers, struct ha_trail_walk *path, struct walk *walk) {
-  const struct ha_trail_step *met =
-      registers->was_interrupted ? NULL : ha_trail_meet(path, registers->pc, registers->sp, registers->fp);
-  if (met == NULL) {
+  uint32_t met = registers->was_interrupted ? 0 : ha_trail_meet(path, registers->pc, registers->sp);
+  if (met == 0) {
     return true;
   }
   const struct ha_trail *trail = path->trail;
-  const struct ha_trail_step *step = met;
+  uint32_t index = met - 1;
   uintptr_t *frame = walk->frames + walk->count;
   const uintptr_t *end = walk->frames + walk->max;
-  while (step > trail->steps && frame < end && ha_trail_leads_to(trail, step - 1)) {
-    step--;
-    *frame++ = step->pc;
+  while (index > 0 && frame < end && ha_trail_leads_to(trail, index - 1, &registers->fp)) {
+    index--;
+    *frame++ = ha_trail_pc(trail, index);
   }
   walk->count = (uint32_t)(frame - walk->frames);
-  ha_trail_followed(path, met, step);
-  registers->pc = step->pc;
-  registers->sp = trail->high - step->below;
-  registers->fp = step->fp;
-  registers->is_outermost = step == trail->steps && trail->is_whole;
+  ha_trail_followed(path, met - 1, index);
+  registers->pc = ha_trail_pc(trail, index);
+  registers->sp = ha_trail_sp(trail, index);
+  registers->is_outermost = index == 0 && trail->is_whole;
   return !registers->is_outermost;
 }
 
-/* A step that is not to be found on the trail, on which halloc's own frames do not lie. */
+/* A step that is not to be found on the trail, on which halloc's own frames do not lie, nor interrupted ones. */
 HA_INLINE bool step_anew(struct registers *registers, struct ha_trail_walk *path) {
-  intptr_t saved;
-  if (step_quickly(registers, &saved)) {
-    if (ha_likely(is_code_address(registers->pc) && !is_own_code(registers->pc))) {
-      ha_trail_add(path, registers->pc, registers->sp, registers->fp, saved);
-    } else {
-      ha_trail_break(path);
-    }
-    return true;
-  }
-  if (!step_by_rule(registers)) {
+  struct dependence dependence = {HA_TRAIL_NOWHERE, HA_TRAIL_BY_STACK};
+  if (!step_quickly(registers, &dependence) && !step_by_rule(registers)) {
     return false;
   }
-  ha_trail_break(path);
-  return true;
+  bool is_on_trail = path->trail != NULL && registers->memory.high == path->trail->high &&
+                     registers->sp % WORD == 0 && !registers->was_interrupted;
+  if (ha_likely(is_on_trail && !is_own_code(registers->pc))) {
+    ha_trail_add(path, registers->sp, dependence.saved, dependence.frame);
+  } else {
+    ha_trail_break(path);
+  }
+  return is_code_address(registers->pc);
 }
 
 /* Out of halloc, which is compiled with frame pointers and so needs no rules. False if that leads nowhere. */
@@ -314,25 +319,52 @@ static HA_COLD void walk_with_base(struct walk *walk) {
   }
 }
 
-/* frame: the address of a frame that keeps its frame pointer, the one to start from. */
-static void walk_stack(struct walk *walk, uintptr_t frame) {
-  struct registers registers = {.sp = frame, .fp = frame};
-  ha_stack_memory_begin(&registers.memory, frame);
-  bool by_rules = ha_config.unwind != HA_UNWIND_FP;
-  bool is_there = leave_own_code(&registers);
-  struct ha_trail_walk path;
-  ha_trail_begin(&path, by_rules ? registers.memory.high : 0);
-  ha_trail_add(&path, registers.pc, registers.sp, registers.fp, HA_TRAIL_KEPT);
-  /* An interrupted frame is given one further, since one is taken off when addresses are named. */
-  while (is_there && take_frame(walk, registers.pc + registers.was_interrupted)) {
-    is_there = follow_trail(&registers, &path, walk) &&
-               (by_rules ? step_anew(&registers, &path) : step_by_frame_pointer(&registers));
-  }
-  ha_trail_end(&path, registers.is_outermost);
-  ha_stack_memory_end(&registers.memory, registers.sp);
-  if (ha_unlikely(registers.wants_base)) {
+static void finish_walk(struct walk *walk, const struct registers *registers) {
+  ha_stack_memory_end(&registers->memory, registers->sp);
+  if (ha_unlikely(registers->wants_base)) {
     walk_with_base(walk);
   }
+}
+
+/* Where a walk begins: at a frame of halloc's that keeps its frame pointer. */
+static bool begin_walk(struct registers *registers, uintptr_t frame) {
+  *registers = (struct registers){.sp = frame, .fp = frame};
+  ha_stack_memory_begin(&registers->memory, frame);
+  return leave_own_code(registers);
+}
+
+static void walk_stack(struct walk *walk, uintptr_t frame) {
+  struct registers registers;
+  struct dependence dependence; /* for trails, which this walk leaves alone */
+  bool by_rules = ha_config.unwind != HA_UNWIND_FP;
+  bool is_there = begin_walk(&registers, frame);
+  /* An interrupted frame is given one further, since one is taken off when addresses are named. */
+  while (is_there && take_frame(walk, registers.pc + registers.was_interrupted)) {
+    is_there = by_rules ? step_quickly(&registers, &dependence) || step_by_rule(&registers)
+                        : step_by_frame_pointer(&registers);
+  }
+  finish_walk(walk, &registers);
+}
+
+static void walk_on_trail(struct walk *walk, uintptr_t frame, struct ha_trail_walk *path) {
+  struct registers registers;
+  bool is_there = begin_walk(&registers, frame);
+  ha_trail_begin(path, registers.memory.high);
+  if (path->trail != NULL) {
+    ha_trail_add(path, registers.sp, HA_TRAIL_NOWHERE, HA_TRAIL_BY_STACK);
+  }
+  while (is_there) {
+    if (!take_frame(walk, registers.pc + registers.was_interrupted)) {
+      ha_trail_drop_last(path);
+      break;
+    }
+    is_there = follow_trail(&registers, path, walk) && step_anew(&registers, path);
+  }
+  path->is_whole = registers.is_outermost;
+  if (registers.wants_base) {
+    ha_trail_break(path); /* it will be another stack */
+  }
+  finish_walk(walk, &registers);
 }
 
 /* From where a signal interrupted the thread. The first rule is found anew: there are too many such addresses to keep
@@ -349,15 +381,15 @@ static void walk_interrupted(struct walk *walk, const ucontext_t *context, bool 
   };
   ha_stack_memory_begin(&registers.memory, registers.sp);
   bool by_rules = ha_config.unwind != HA_UNWIND_FP;
-  intptr_t where; /* for trails, which this walk leaves alone */
+  struct dependence dependence; /* for trails, which this walk leaves alone */
   walk->count = 0;
   bool is_there = take_frame(walk, registers.pc + 1) &&
                   (by_rules ? step_by_rule(&registers) : step_by_frame_pointer(&registers));
   registers.has_base &= follows_base;
   while (is_there && take_frame(walk, registers.pc + registers.was_interrupted)) {
-    is_there = by_rules
-                   ? (!registers.has_base && step_quickly(&registers, &where)) || step_by_rule(&registers)
-                   : step_by_frame_pointer(&registers);
+    is_there =
+        by_rules ? (!registers.has_base && step_quickly(&registers, &dependence)) || step_by_rule(&registers)
+                 : step_by_frame_pointer(&registers);
   }
   ha_stack_memory_end(&registers.memory, registers.sp);
   if (ha_unlikely(registers.wants_base && !follows_base)) {
@@ -406,7 +438,8 @@ void ha_unwind_prepare(void) {
   }
 }
 
-HA_NOINLINE uint32_t ha_unwind(uintptr_t *frames, uint32_t max) {
+/* path: NULL for no trail. */
+HA_INLINE uint32_t unwind(uintptr_t *frames, uint32_t max, uintptr_t frame, struct ha_trail_walk *path) {
   struct walk walk = {frames, 0, max, false};
   int saved = errno;
   if (ha_load_acquire(&unwinder.own_end) == 0) {
@@ -414,11 +447,22 @@ HA_NOINLINE uint32_t ha_unwind(uintptr_t *frames, uint32_t max) {
   }
   if (ha_unlikely(ha_load_acquire(&libgcc_backtrace) != NULL)) {
     libgcc_backtrace(on_libgcc_frame, &walk);
+  } else if (path != NULL && ha_config.unwind != HA_UNWIND_FP) {
+    walk_on_trail(&walk, frame, path);
   } else {
-    walk_stack(&walk, (uintptr_t)__builtin_frame_address(0));
+    walk_stack(&walk, frame);
   }
   errno = saved;
   return walk.count;
+}
+
+HA_NOINLINE uint32_t ha_unwind(uintptr_t *frames, uint32_t max) {
+  return unwind(frames, max, (uintptr_t)__builtin_frame_address(0), NULL);
+}
+
+HA_NOINLINE uint32_t ha_unwind_on_trail(uintptr_t *frames, uint32_t max, struct ha_trail_walk *path) {
+  path->trail = NULL;
+  return unwind(frames, max, (uintptr_t)__builtin_frame_address(0), path);
 }
 
 uint32_t ha_unwind_interrupted(const void *context, uintptr_t *frames, uint32_t max) {

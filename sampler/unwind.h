@@ -27,6 +27,10 @@ uint32_t ha_unwind_interrupted(const void *context, uintptr_t *frames, uint32_t 
 /* Whether code is halloc's own. */
 bool ha_unwind_is_own(uintptr_t address);
 
+/* The same along the thread's trail, for samples: the caller ends the walk along it (ha_trail_end). */
+struct ha_trail_walk;
+uint32_t ha_unwind_on_trail(uintptr_t *frames, uint32_t max, struct ha_trail_walk *path);
+
 /* Loads what the configured walker needs beyond libc. Once, at start-up, outside of malloc. */
 void ha_unwind_prepare(void);
 

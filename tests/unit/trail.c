@@ -40,8 +40,9 @@ static uint32_t below(uint32_t limit) {
 }
 
 __attribute__((noinline)) static uint32_t walk_here(uintptr_t *frames, uint32_t max) {
-  uint32_t count = ha_unwind(frames, max);
-  __asm__ volatile("" ::: "memory");
+  struct ha_trail_walk path;
+  uint32_t count = ha_unwind_on_trail(frames, max, &path);
+  ha_trail_end(&path, count != 0 ? ha_stack_intern(frames, count) : NULL);
   return count;
 }
 
@@ -179,12 +180,12 @@ TEST(rules_that_are_forgotten_end_the_trail) {
   ha_stack_memory_begin(&memory, (uintptr_t)__builtin_frame_address(0));
   ha_trail_begin(&walk, memory.high);
   CHECK(walk.next > 0, "there is no trail");
-  ha_trail_end(&walk, true);
+  ha_trail_end(&walk, NULL);
   walk_here(frames, MAX);
   ha_rules_forget();
   ha_trail_begin(&walk, memory.high);
   CHECK_EQ(walk.next, 0u);
-  ha_trail_end(&walk, true);
+  ha_trail_end(&walk, NULL);
 }
 
 TEST(other_return_addresses_are_seen) {
@@ -268,7 +269,7 @@ static volatile sig_atomic_t interruptions;
 static void on_tick(int signal) {
   (void)signal;
   uintptr_t frames[MAX];
-  CHECK(ha_unwind(frames, MAX) > 2, "the handler has no callers");
+  CHECK(walk_here(frames, MAX) > 2, "the handler has no callers");
   interruptions++;
 }
 

@@ -31,6 +31,12 @@ __attribute__((section("halloc_text"), used, noinline)) static void stand_in_for
 
 static uintptr_t frames[MAX];
 static uint32_t count;
+
+static void walk(void) {
+  struct ha_trail_walk path;
+  count = ha_unwind_on_trail(frames, MAX, &path);
+  ha_trail_end(&path, ha_stack_intern(frames, count));
+}
 static double warm_ns, cold_ns, misses_per_walk;
 
 static double now_ns(void) {
@@ -41,17 +47,17 @@ static double now_ns(void) {
 
 __attribute__((noinline)) static void measure(void) {
   ha_trail_open();
-  count = ha_unwind(frames, MAX);
+  walk();
   double start = now_ns();
   for (int i = 0; i < WALKS; i++) {
-    count = ha_unwind(frames, MAX);
+    walk();
   }
   warm_ns = (now_ns() - start) / WALKS;
   uint64_t misses = ha_rule_misses();
   start = now_ns();
   for (int i = 0; i < WALKS / 10; i++) {
     ha_rules_forget();
-    count = ha_unwind(frames, MAX);
+    walk();
   }
   cold_ns = (now_ns() - start) / (WALKS / 10);
   misses_per_walk = (double)(ha_rule_misses() - misses) / (WALKS / 10);
