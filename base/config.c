@@ -130,6 +130,27 @@ static bool read_label_keys(struct ha_config *config, const char *value) {
   return true;
 }
 
+static bool read_http(struct ha_config *config, const char *value) {
+  return ha_address_text_parse(&config->http, value);
+}
+
+static bool read_http_token(struct ha_config *config, const char *value) {
+  size_t length = 0;
+  while (value[length] > ' ' && value[length] <= '~') {
+    length++;
+  }
+  if (length == 0 || length > HA_HTTP_TOKEN_MAX || value[length] != '\0') {
+    config->is_http_token_malformed = true;
+    return false;
+  }
+  memcpy(config->http_token, value, length + 1);
+  return true;
+}
+
+static bool read_http_cmdline(struct ha_config *config, const char *value) {
+  return read_integer(value, 0, 1, &config->http_cmdline);
+}
+
 static const struct variable variables[] = {
     {"MEMLIMIT", read_memlimit, HA_LIMIT_TEXT_ACCEPTED},
     {"BACKGROUND", read_background, "auto, 0 or 1"},
@@ -142,7 +163,19 @@ static const struct variable variables[] = {
     {"LABEL_KEYS", read_label_keys, "names of letters, digits and _ with commas between, at most 1023 bytes"},
     {"LABEL_THREAD", read_label_thread, "0 or 1"},
     {"UNWIND", read_unwind, "auto, dwarf, fp or libgcc"},
+    {"HTTP", read_http, HA_ADDRESS_TEXT_ACCEPTED},
+    {"HTTP_TOKEN", read_http_token, "1 to 256 visible ASCII characters without spaces"},
+    {"HTTP_CMDLINE", read_http_cmdline, "0 or 1"},
 };
+
+static void complain(const struct variable *variable, const char *value) {
+  if (variable->read == read_http_token) {
+    /* The value is a secret, and to go on without it would open what was to be closed. */
+    ha_log("HALLOC_%s: expected %s; nothing is served", variable->name, variable->accepted);
+  } else {
+    ha_log("HALLOC_%s=%s: expected %s; the default is used", variable->name, value, variable->accepted);
+  }
+}
 
 static void apply(struct ha_config *config, const char *name, size_t name_length, const char *value) {
   for (unsigned i = 0; i < HA_ARRAY_LEN(variables); i++) {
@@ -151,7 +184,7 @@ static void apply(struct ha_config *config, const char *name, size_t name_length
       continue;
     }
     if (!variable->read(config, value)) {
-      ha_log("HALLOC_%s=%s: expected %s; the default is used", variable->name, value, variable->accepted);
+      complain(variable, value);
     }
     return;
   }

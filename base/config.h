@@ -11,6 +11,7 @@
 
 #include <limits.h>
 
+#include "base/address_text.h"
 #include "base/compiler.h"
 #include "base/limit_text.h"
 
@@ -21,6 +22,7 @@ enum ha_background { HA_BACKGROUND_AUTO, HA_BACKGROUND_OFF, HA_BACKGROUND_ON };
 #define HA_STACK_DEPTH_MAX 1024
 #define HA_LABEL_KEY_MAX 64    /* bytes of a label's key */
 #define HA_LABEL_KEYS_MAX 1024 /* bytes of the list of keys */
+#define HA_HTTP_TOKEN_MAX 256  /* bytes of the token */
 
 struct ha_config {
   int64_t profile_rate;   /* HALLOC_MEMPROFILERATE: mean bytes between samples; 1 all, 0 none */
@@ -34,7 +36,11 @@ struct ha_config {
   bool has_label_keys;                /* HALLOC_LABEL_KEYS is set: only the keys in it become labels */
   char label_keys[HA_LABEL_KEYS_MAX]; /* names with commas between; may be empty */
   int64_t label_thread;               /* HALLOC_LABEL_THREAD: 1 makes the thread's name a label of its samples */
-  char profile_path[PATH_MAX];        /* HALLOC_MEMPROFILE; empty when unset. A copy: programs overwrite their
+  struct ha_address http;             /* HALLOC_HTTP: where to serve; all zero is nowhere */
+  char http_token[HA_HTTP_TOKEN_MAX + 1]; /* HALLOC_HTTP_TOKEN; empty when unset */
+  bool is_http_token_malformed;           /* nothing is served then: without it everybody could read */
+  int64_t http_cmdline;                   /* HALLOC_HTTP_CMDLINE: 1 serves the command line */
+  char profile_path[PATH_MAX]; /* HALLOC_MEMPROFILE; empty when unset. A copy: programs overwrite their
                                   environment */
 };
 

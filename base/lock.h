@@ -19,6 +19,7 @@ enum ha_rank {
   HA_RANK_RELEASE,   /* giving memory back: one thread at a time */
   HA_RANK_ARENA,     /* arenas, spans, page map, large blocks */
   HA_RANK_META,      /* metadata memory */
+  HA_RANK_HTTP,      /* the descriptors of the admin port */
   HA_RANK_COUNT
 };
 

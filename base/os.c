@@ -34,6 +34,13 @@ bool ha_os_wipe_on_fork(void *start, size_t size) {
   return done;
 }
 
+bool ha_os_keep_from_children(void *start, size_t size) {
+  int saved = errno;
+  bool done = syscall(SYS_madvise, start, size, MADV_DONTFORK) == 0;
+  errno = saved;
+  return done;
+}
+
 bool ha_os_release(void *start, size_t size) {
   int saved = errno;
   bool done = syscall(SYS_madvise, start, size, MADV_DONTNEED) == 0;

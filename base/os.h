@@ -25,6 +25,9 @@ void *ha_os_reserve(size_t size);
 /* The range reads as zero in children of any kind of fork. False if the kernel cannot (before Linux 4.14). */
 bool ha_os_wipe_on_fork(void *start, size_t size);
 
+/* The range does not exist in children of fork. False if the kernel refuses. */
+bool ha_os_keep_from_children(void *start, size_t size);
+
 /* Makes a mapping longer where it is (target NULL) or moves it, content and all, over the mapping at target. 0, or
  * -errno; the mapping is then as it was. */
 int ha_os_remap(void *start, size_t size, size_t new_size, void *target);

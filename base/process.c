@@ -15,19 +15,20 @@
 
 #define TEXT_SIZE 128
 
-static long read_whole(const char *path, char *text, size_t size) {
+size_t ha_process_read(const char *path, size_t offset, char *out, size_t size) {
+  int saved = errno;
   long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
-    return -1;
+  long length = fd >= 0 ? syscall(SYS_pread64, fd, out, size, offset) : 0;
+  if (fd >= 0) {
+    syscall(SYS_close, fd);
   }
-  long length = syscall(SYS_read, fd, text, size);
-  syscall(SYS_close, fd);
-  return length;
+  errno = saved;
+  return length > 0 ? (size_t)length : 0;
 }
 
 /* The second number of the text: resident OS pages. */
-static uint64_t second_number(const char *text, long length) {
-  long at = 0;
+static uint64_t second_number(const char *text, size_t length) {
+  size_t at = 0;
   uint64_t value = 0;
   while (at < length && text[at] != ' ') {
     at++;
@@ -39,10 +40,8 @@ static uint64_t second_number(const char *text, long length) {
 }
 
 uint64_t ha_process_rss(void) {
-  int saved = errno;
   char text[TEXT_SIZE];
-  long length = read_whole("/proc/self/statm", text, sizeof text);
-  errno = saved;
+  size_t length = ha_process_read("/proc/self/statm", 0, text, sizeof text);
   return second_number(text, length) * HA_OS_PAGE;
 }
 

@@ -10,6 +10,9 @@
 /* Resident memory in bytes, from /proc/self/statm; 0 if it cannot be read. Some microseconds. */
 uint64_t ha_process_rss(void);
 
+/* Reads a part of a file; the bytes read, 0 at its end and if it cannot be read. */
+size_t ha_process_read(const char *path, size_t offset, char *out, size_t size);
+
 struct ha_process_faults {
   uint64_t minor;
   uint64_t major;

@@ -63,6 +63,32 @@ TEST(good_values_are_taken_in_silence) {
   check_complaint("HALLOC_MEMPROFILERATE=1", "");
 }
 
+TEST(the_admin_port_is_configured) {
+  struct ha_config config = parse_one("HALLOC_HTTP=[::1]:6060");
+  CHECK_EQ((int)config.http.kind, (int)HA_ADDRESS_IPV6);
+  CHECK_EQ((int)config.http.port, 6060);
+  config = parse_one("HALLOC_HTTP_TOKEN=abc-DEF~!");
+  CHECK_STRING(config.http_token, "abc-DEF~!");
+  CHECK(!config.is_http_token_malformed, "a good token is refused");
+  CHECK_EQ(parse_one("HALLOC_HTTP_CMDLINE=1").http_cmdline, (int64_t)1);
+  CHECK_EQ((int)parse_one("PATH=/").http.kind, (int)HA_ADDRESS_NONE);
+  check_complaint("HALLOC_HTTP=6060x",
+                  "halloc: HALLOC_HTTP=6060x: expected " HA_ADDRESS_TEXT_ACCEPTED "; the default is used\n");
+  check_complaint("HALLOC_HTTP_CMDLINE=yes",
+                  "halloc: HALLOC_HTTP_CMDLINE=yes: expected 0 or 1; the default is used\n");
+}
+
+TEST(a_malformed_token_is_not_printed_and_not_forgotten) {
+  static const char *const bad[] = {"HALLOC_HTTP_TOKEN=", "HALLOC_HTTP_TOKEN=a b", "HALLOC_HTTP_TOKEN=a\n",
+                                    "HALLOC_HTTP_TOKEN=\xc3\xa4"};
+  for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    struct ha_config config = parse_one(bad[i]);
+    CHECK(config.is_http_token_malformed && config.http_token[0] == '\0', "%s is taken", bad[i]);
+    check_complaint(bad[i], "halloc: HALLOC_HTTP_TOKEN: expected 1 to 256 visible ASCII characters without spaces; "
+                            "nothing is served\n");
+  }
+}
+
 #define RATE_FORM ": expected an integer of at least 0 (bytes; 1 samples all, 0 none); the default is used\n"
 
 TEST(malformed_rates_name_variable_value_and_form) {
