@@ -6,35 +6,22 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "alloc/arena.h"
-#include "alloc/heap_pool.h"
 #include "alloc/limit.h"
+#include "alloc/own_thread.h"
 #include "alloc/release.h"
-#include "alloc/size_class.h"
 #include "alloc/thread.h"
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/config.h"
-#include "base/log.h"
 #include "base/os.h"
-#include "halloc.h"
-#include "sampler/sample.h"
 #include "sampler/unwind.h"
 
-/* Functions that the application registered run on it, hence more than the loop needs. */
-#define STACK_SIZE ((size_t)256 * 1024)
-#define STAT_TEXT_MAX 512
 #define TICK_NANOS (HA_SECOND / 10)
 #define IDLE_TICK_NANOS HA_SECOND
 #define WORTH_A_TICK ((uint64_t)1024 * 1024)
@@ -43,12 +30,11 @@
 
 enum state { NONE, STARTING, RUNNING, REFUSED };
 
-static int state;                           /* atomic */
-static uint32_t wakes;                      /* atomic; the futex */
-static bool has_started_up;                 /* constructors have run: threads can be created */
-static uint64_t own_blocks[HA_CLASS_COUNT]; /* who starts the thread */
-static pid_t thread_id;                     /* atomic: of the background thread, 0 before it runs */
-static pid_t process; /* a vforked child must not create threads in its parent's memory */
+static int state;           /* atomic */
+static uint32_t wakes;      /* atomic; the futex */
+static bool has_started_up; /* constructors have run: threads can be created */
+static pid_t thread_id;     /* atomic: of the background thread, 0 before it runs */
+static pid_t process;       /* a vforked child must not create threads in its parent's memory */
 
 bool ha_background_is_current(void) {
   return gettid() == ha_load_relaxed(&thread_id);
@@ -121,82 +107,14 @@ static uint64_t work(void) {
   return is_busy ? TICK_NANOS : IDLE_TICK_NANOS;
 }
 
-/* Whether the program's threads have all ended, the first one included, which stays as a zombie. */
-static bool is_alone(void) {
-  struct stat tasks;
-  char path[sizeof "/proc/self/task//stat" + 3 * sizeof(pid_t)];
-  char text[STAT_TEXT_MAX];
-  const nlink_t directories = 2;
-  if (ha_heap_thread_count() > (ha_heap_of_thread() != NULL) || stat("/proc/self/task", &tasks) != 0 ||
-      tasks.st_nlink != directories + 2) {
-    return false;
-  }
-  ha_format(path, sizeof path, "/proc/self/task/%d/stat", (int)getpid());
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  ssize_t length = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
-  if (fd >= 0) {
-    close(fd);
-  }
-  text[length > 0 ? length : 0] = '\0';
-  const char *end_of_name = strrchr(text, ')');
-  return end_of_name != NULL && strncmp(end_of_name, ") Z", 3) == 0;
-}
-
-static void *run(void *arg) {
-  (void)arg;
-  pthread_setname_np(pthread_self(), "halloc");
+static void run(void) {
   ha_store_relaxed(&thread_id, gettid());
-  hp_set_labels((hp_labels_t){0}); /* not those of the thread whose allocation started us */
   open_budget();
   for (;;) {
     uint32_t seen = ha_load_acquire(&wakes);
     sleep_for(work(), seen);
-    if (is_alone()) {
-      exit(EXIT_SUCCESS); /* as libc does when the last thread ends, which is us now */
-    }
+    ha_own_thread_exit_if_alone();
   }
-  return NULL;
-}
-
-static bool create(void) {
-  sigset_t all, before;
-  pthread_attr_t attributes;
-  pthread_t thread;
-  sigfillset(&all);
-  if (pthread_attr_init(&attributes) != 0) {
-    return false;
-  }
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pthread_attr_setstacksize(&attributes, STACK_SIZE);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  bool done = pthread_create(&thread, &attributes, run, NULL) == 0;
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  pthread_attr_destroy(&attributes);
-  return done;
-}
-
-/* Creates the thread. What libc allocates for it in here, this thread does, and nobody else is meant by the difference. */
-static bool create_and_count(void) {
-  struct ha_heap *heap = ha_thread_heap_or_new();
-  uint64_t before[HA_CLASS_COUNT] = {0};
-  for (unsigned size_class = 0; heap != NULL && size_class < HA_CLASS_COUNT; size_class++) {
-    before[size_class] = ha_heap_mallocs(heap, size_class);
-  }
-  bool was_paused = ha_sample_pause(true);
-  bool done = create();
-  ha_sample_pause(was_paused);
-  for (unsigned size_class = 0; done && heap != NULL && size_class < HA_CLASS_COUNT; size_class++) {
-    ha_owner_add(&own_blocks[size_class], ha_heap_mallocs(heap, size_class) - before[size_class]);
-  }
-  return done;
-}
-
-uint64_t ha_background_own_blocks(unsigned size_class) {
-  return ha_load_relaxed(&own_blocks[size_class]);
-}
-
-bool ha_background_is_starting(void) {
-  return ha_load_acquire(&state) == STARTING;
 }
 
 void ha_background_start(void) {
@@ -207,7 +125,7 @@ void ha_background_start(void) {
   }
   int saved = errno;
   /* Refused once (a limit on threads, seccomp), it is not tried again and again. */
-  ha_store_release(&state, create_and_count() ? RUNNING : REFUSED);
+  ha_store_release(&state, ha_own_thread_create(run, "halloc") ? RUNNING : REFUSED);
   errno = saved;
 }
 
@@ -250,7 +168,8 @@ __attribute__((constructor)) static void start_up(void) {
   process = getpid();
   ha_store_release(&has_started_up, true);
   ha_limit_start_up();
-  if (ha_config.background == HA_BACKGROUND_ON || ha_limit_is_set()) {
+  bool is_served = ha_config.http.kind != HA_ADDRESS_NONE;
+  if (ha_config.background == HA_BACKGROUND_ON || ha_limit_is_set() || is_served) {
     ha_background_start();
   }
 }

@@ -3,8 +3,8 @@
  * The background thread: releases what is idle, keeps the memory limit while nobody allocates, and tells the application
  * of pressure.
  *
- * It is started when a limit is set, or when much lies idle, or at start-up if HALLOC_BACKGROUND=1; never with 0. It is
- * called "halloc", blocks all signals, and sleeps nearly always. Without it the slow paths of the program's threads do
+ * It is started when a limit is set, for the admin port, or when much lies idle, or at start-up if HALLOC_BACKGROUND=1;
+ * never with 0. It is called "halloc", blocks all signals, and sleeps nearly always. Without it the slow paths of the program's threads do
  * its work in small pieces, and an idle process keeps what it has.
  *
  * A forked child has no such thread until one is wanted again.
@@ -35,13 +35,6 @@ bool ha_background_may_call_out(void);
 
 /* Ends the thread's sleep. Async-signal-safe. */
 void ha_background_wake(void);
-
-/* Blocks of the class that creating the thread took from the heap. They are halloc's own, and statistics leave them
- * out. */
-uint64_t ha_background_own_blocks(unsigned size_class);
-
-/* Whether the thread is being created, so that those numbers are about to change. */
-bool ha_background_is_starting(void);
 
 void ha_background_after_fork_in_child(void);
 

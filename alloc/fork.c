@@ -12,6 +12,7 @@
 
 #include "alloc/background.h"
 #include "alloc/heap_pool.h"
+#include "alloc/own_thread.h"
 #include "alloc/pressure.h"
 #include "base/lock.h"
 #include "base/plugin.h"
@@ -47,6 +48,7 @@ static void after_fork_in_child(void) {
   ha_thread_stacks_after_fork_in_child();
   ha_heap_after_fork_in_child();
   ha_peak_after_fork_in_child();
+  ha_own_thread_after_fork_in_child();
   ha_background_after_fork_in_child();
   ha_pressure_after_fork_in_child();
 }

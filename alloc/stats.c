@@ -9,11 +9,11 @@
 #include <string.h>
 
 #include "alloc/arena.h"
-#include "alloc/background.h"
 #include "alloc/descriptor.h"
 #include "alloc/heap_pool.h"
 #include "alloc/large.h"
 #include "alloc/limit.h"
+#include "alloc/own_thread.h"
 #include "alloc/release.h"
 #include "alloc/remote.h"
 #include "alloc/resident.h"
@@ -114,12 +114,12 @@ static void read_blocks(struct block_sums *sums) {
 
 static void sum_blocks(struct hp_memstats *stats) {
   struct block_sums sums = {0};
-  bool is_starting = ha_background_is_starting();
+  bool is_starting = ha_own_thread_is_starting();
   read_blocks(&sums);
-  is_starting = is_starting || ha_background_is_starting();
+  is_starting = is_starting || ha_own_thread_is_starting();
   for (unsigned size_class = 0; size_class < HA_CLASS_COUNT; size_class++) {
     if (!sums.is_torn[size_class] && !is_starting) {
-      uint64_t own = ha_background_own_blocks(size_class);
+      uint64_t own = ha_own_thread_blocks(size_class);
       sums.mallocs[size_class] -= own;
       uint64_t live = positive((int64_t)(sums.live[size_class] - sums.waiting[size_class] - own));
       /* Mallocs first here and last below: who sees frees sees the mallocs that came with them. */
