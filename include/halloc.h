@@ -341,6 +341,52 @@ int hp_start_cpu_profile(int fd);
  */
 int hp_stop_cpu_profile(void);
 
+/* ---- Admin port ---- */
+
+/*
+ * Serves profiles, metrics and statistics over HTTP, as Go's net/http/pprof does: docs/endpoints.md lists what.
+ *
+ * address: "127.0.0.1:6060", "[::1]:6060", ":0" (127.0.0.1 and a free port) or "unix:/path". Addresses that other
+ * machines reach are refused unless HALLOC_HTTP_TOKEN is set, which every request must then bring. A thread named
+ * halloc-http serves, with all signals blocked. It goes on until the process ends; a forked child does not serve and may
+ * call this again. One line on standard error tells the address.
+ *
+ * Returns 0; -EINVAL for NULL and texts of another form; -EALREADY if the process serves; -EACCES without the token;
+ * -EPERM in a program with raised privileges; -EADDRINUSE and the other errors of bind(2); -EAGAIN if the thread cannot
+ * be created; -ENOMEM. Thread-safe; not for signal handlers. Cost: a millisecond, and then none until somebody asks.
+ */
+int hp_http_serve(const char *address);
+
+/* The address being served, with the port that was given: "127.0.0.1:41234", "unix:/path". NULL: none is. The text
+ * lives until the process serves another address. Thread-safe. */
+const char *hp_http_address(void);
+
+/* Where hp_http_handle puts an answer. The functions are called in this order on the calling thread; one that returns
+ * other than 0 ends the answer. They may allocate. status and header may be NULL. */
+struct hp_http_sink {
+  size_t size; /* sizeof(struct hp_http_sink), as the caller was compiled */
+  void *arg;   /* handed to the functions */
+  /* Once: 200, 404 and so on. */
+  int (*status)(void *arg, int status);
+  /* For each header field, with Content-Length as the last. */
+  int (*header)(void *arg, const char *name, const char *value);
+  /* The whole body; not called if it is empty. */
+  int (*write)(void *arg, const void *data, size_t size);
+  const void *body; /* of a POST request; else NULL */
+  size_t body_size;
+};
+
+/*
+ * Answers a request of the program's own HTTP server as the admin port would: method "GET", target "/debug/pprof/heap".
+ * Who may ask is for the program to decide: neither token nor Host are looked at. A target with seconds=N keeps the
+ * calling thread for N seconds.
+ *
+ * Returns 0, also for answers such as 404; -EINVAL for NULL, a target that does not begin with '/' or has other than
+ * visible ASCII characters, or a sink of a smaller size; else what a function of the sink returned. Thread-safe; not for
+ * signal handlers.
+ */
+int hp_http_handle(const char *method, const char *target, const struct hp_http_sink *sink);
+
 #ifdef __cplusplus
 }
 #endif

@@ -5,6 +5,7 @@
 #include "proto/encoders.h"
 
 #include "base/compiler.h"
+#include "proto/addresses.h"
 #include "proto/builder.h"
 #include "proto/sites.h"
 #include "proto/text.h"
@@ -17,4 +18,5 @@ HA_EXPORT const struct ha_encoders ha_encoders = {
     .proto = ha_proto_encode,
     .text = ha_text_encode,
     .sites = ha_sites_encode,
+    .name = ha_addresses_name,
 };

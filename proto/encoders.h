@@ -12,7 +12,7 @@
 #include "sampler/rows.h"
 
 /* Raised when the table or what it passes changes: both libraries must be of one version. */
-#define HA_ENCODERS_VERSION 7
+#define HA_ENCODERS_VERSION 8
 
 typedef int ha_encode_fn(const struct ha_profile *profile, struct ha_scratch *scratch,
                          struct ha_blob *ret_blob);
@@ -25,6 +25,8 @@ struct ha_encoders {
   ha_encode_fn *proto; /* gzip-compressed profile.proto */
   ha_encode_fn *text;  /* as text, in the profile's form */
   ha_encode_fn *sites; /* the largest live sites, as a part of a line; no NUL */
+  /* ha_addresses_name */
+  int (*name)(struct ha_scratch *scratch, const uintptr_t *addresses, uint32_t count, const char **names);
 };
 
 extern const struct ha_encoders ha_encoders;

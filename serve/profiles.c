@@ -78,7 +78,7 @@ static void describe(struct document *document, const struct hp_memstats *stats)
   }
 }
 
-static int64_t now_nanos(void) {
+int64_t ha_profile_time(void) {
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   return (int64_t)now.tv_sec * NANOS_PER_SECOND + now.tv_nsec;
@@ -113,7 +113,7 @@ static int encode(const struct ha_kind *kind, int debug, const struct ha_kind_me
   if (error != 0) {
     return error;
   }
-  document->profile.time_nanos = now_nanos();
+  document->profile.time_nanos = ha_profile_time();
   if (kind->is_heap) {
     describe(document, &stats);
     ha_memstats_comment(&stats, document->trailer, sizeof document->trailer);
@@ -171,6 +171,30 @@ void ha_profile_discard(struct ha_profile_file *file) {
   ha_lock(HA_RANK_PROFILE);
   ha_pprof_library()->scratch_destroy(file->scratch);
   ha_unlock(HA_RANK_PROFILE);
+}
+
+static void count_row(const struct ha_row *row, void *arg) {
+  (void)row;
+  ++*(uint64_t *)arg;
+}
+
+uint64_t ha_profile_count(const struct ha_kind *kind) {
+  const struct ha_encoders *encoders = kind->gather == NULL ? ha_pprof_library() : NULL;
+  uint64_t count = 0;
+  if (encoders == NULL) {
+    return 0;
+  }
+  ha_lock(HA_RANK_PROFILE);
+  struct ha_kind_memory memory = {encoders, encoders->scratch_new(), true, NULL};
+  struct ha_profile profile;
+  if (memory.scratch != NULL) {
+    if (kind->open(&profile, kind->name, &memory) == 0) {
+      profile.visit(&profile, count_row, &count);
+    }
+    encoders->scratch_destroy(memory.scratch);
+  }
+  ha_unlock(HA_RANK_PROFILE);
+  return count;
 }
 
 int ha_profile_write_file(const struct ha_profile_file *file, int fd) {

@@ -6,6 +6,7 @@
 #define HA_SERVE_PROFILES_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct ha_kind;
 struct ha_scratch;
@@ -26,6 +27,12 @@ void ha_profile_discard(struct ha_profile_file *file);
 
 /* All of it, or -errno of write(2). */
 int ha_profile_write_file(const struct ha_profile_file *file, int fd);
+
+/* How many rows a profile of the kind has now; 0 if it cannot be opened, or only by disturbing the program. */
+uint64_t ha_profile_count(const struct ha_kind *kind);
+
+/* Unix time, in nanoseconds. */
+int64_t ha_profile_time(void);
 
 /* hp_write_profile; kept apart so that the library's own callers do not go through the exported name. */
 int ha_profile_write(const char *name, int fd, int debug);

@@ -39,6 +39,7 @@ enum run_option {
   OPT_MEMSTATS,
   OPT_STACKDEPTH,
   OPT_UNWIND,
+  OPT_HTTP,
   OPT_LOCKS,
   OPT_LIB,
   OPT_HELP
@@ -52,6 +53,7 @@ static const struct ha_option options[] = {
     [OPT_STACKDEPTH] = {"stackdepth", NULL, "an integer from 1 to 1024 (frames kept per sample)"},
     [OPT_UNWIND] = {"unwind", NULL, "one of auto, dwarf, fp, libgcc"},
     [OPT_LOCKS] = {"locks", NULL, NULL},
+    [OPT_HTTP] = {"http", NULL, "an address such as 127.0.0.1:6060, :0 or unix:/path"},
     [OPT_LIB] = {"lib", NULL, "the path of libhalloc.so"},
     [OPT_HELP] = {"help", "h", NULL},
 };
@@ -67,6 +69,7 @@ static const char help[] =
     "  --stackdepth N     frames kept per sample, 1 to 1024 (default 128)\n"
     "  --unwind M         stack walker: auto, dwarf, fp or libgcc (default auto)\n"
     "  --locks            watch waits for locks, for the profiles mutex and block\n"
+    "  --http ADDRESS     serve profiles and metrics at 127.0.0.1:6060, :0 (any free port), unix:/path, ...\n"
     "  --lib PATH         the library to preload instead of the one installed with this command\n"
     "\n"
     "Programs that LD_PRELOAD cannot reach (static, setuid, with a malloc of their own) are refused.\n";
@@ -170,6 +173,8 @@ static int apply_option(enum run_option option, const char *value, struct preloa
     return set_unwind(value);
   case OPT_LOCKS:
     return set_locks(&preload->watches_locks);
+  case OPT_HTTP:
+    return *value != '\0' ? set_variable("HALLOC_HTTP", value) : complain_option(option, "''");
   case OPT_LIB:
     preload->library = value;
     return 0;

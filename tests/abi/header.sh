@@ -15,6 +15,7 @@ cat >"$work/use.c" <<'END'
 #include <halloc.h>
 static void work(void) {}
 static void work_on(void *arg) { (void)arg; }
+static int put(void *arg, const void *data, size_t size) { (void)arg; (void)data; return (int)size; }
 int use(void);
 int use(void) {
   hp_labels_t labels = hp_labels("key", "value", "other", "value"), before = hp_current_labels();
@@ -25,6 +26,8 @@ int use(void) {
   }
   hp_set_labels(hp_add_labels(before));
   if (hp_label("key") != 0) return 1;
+  struct hp_http_sink sink = {sizeof sink, 0, 0, 0, put, 0, 0};
+  if (hp_http_serve(":0") != 0 || hp_http_address() == 0 || hp_http_handle("GET", "/", &sink) != 0) return 2;
   hp_set_block_profile_rate(0);
   struct hp_memstats stats = hp_memstats();
   return (int)stats.HeapAlloc + hp_write_heap_profile(1) + hp_write_profile("heap", 1, 0) +

@@ -72,6 +72,7 @@ usage_errors() {
   refuses run_without_program_after_dashes 'expected the program' run --
   refuses run_unknown_option '--fast' run --fast -- true
   refuses run_missing_value 'expected a file name' run --memprofile
+  refuses run_no_address "expected an address" run --http= true
   refuses run_value_for_a_flag 'no value' run --memstats=yes true
   refuses rate_not_a_number '--rate: 12x: expected an integer >= 0' run --rate 12x -- true
   refuses rate_negative '--rate: -5: expected' run --rate=-5 -- true
@@ -182,6 +183,8 @@ run_effects() {
   printf '%s\n' "LD_PRELOAD=$work/libhalloc.so" "HALLOC_MEMPROFILE=$work/h%p.pb.gz" \
     HALLOC_MEMPROFILERATE=4096 HALLOC_MEMSTATS=1 HALLOC_STACKDEPTH=64 HALLOC_UNWIND=fp >want
   check variables_are_set diff want out
+  runs --http 127.0.0.1:0 ./env HALLOC_HTTP >out
+  check http_is_set grep -qx HALLOC_HTTP=127.0.0.1:0 out
   runs ./env HALLOC_MEMPROFILE HALLOC_MEMSTATS >out
   printf '%s\n' 'HALLOC_MEMPROFILE=(unset)' 'HALLOC_MEMSTATS=(unset)' >want
   check dashes_are_optional_and_nothing_else_is_set diff want out
