@@ -60,3 +60,8 @@ compile() {
   local output
   output=$(ninja -C "$@" 2>&1) || { echo "$output" >&2; die "building in $1 failed"; }
 }
+
+# node and npm, from wherever they are; else Debian's.
+need_npm() {
+  command -v npm >/dev/null && command -v node >/dev/null || need_packages nodejs npm
+}

@@ -8,8 +8,6 @@
 #include "base/log.h"
 #include "base/plugin.h"
 
-#define LIBRARY_NAME "libhalloc-pprof.so.0"
-
 /* Present when the encoders are linked into the same object. */
 extern const struct ha_encoders ha_encoders __attribute__((weak));
 
@@ -26,13 +24,13 @@ const struct ha_encoders *ha_pprof_library(void) {
     return encoders;
   }
   const char *reason = "it is of another version";
-  encoders = ha_plugin_symbol(LIBRARY_NAME, "ha_encoders", &reason);
+  encoders = ha_plugin_symbol(HA_PPROF_LIBRARY_NAME, "ha_encoders", &reason);
   if (encoders != NULL && encoders->version == HA_ENCODERS_VERSION) {
     ha_store_release(&loaded, encoders);
     return encoders;
   }
   if (ha_exchange_acq_rel(&has_complained, 1) == 0) {
-    ha_log(LIBRARY_NAME " cannot be used, so no profile can be written: %s", reason);
+    ha_log(HA_PPROF_LIBRARY_NAME " cannot be used, so no profile can be written: %s", reason);
   }
   return NULL;
 }

@@ -8,6 +8,8 @@
 
 #include "proto/encoders.h"
 
+#define HA_PPROF_LIBRARY_NAME "libhalloc-pprof.so.0"
+
 /* The encoders; NULL if the library cannot be loaded or is of another version (one line says so, once). Not
  * from inside malloc. */
 const struct ha_encoders *ha_pprof_library(void);

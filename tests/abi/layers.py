@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 ROOT, BUILD = sys.argv[1:3]
-LIBRARIES = ["base", "labels", "sampler", "alloc", "proto", "serve"]
+LIBRARIES = ["base", "labels", "sampler", "alloc", "proto", "page", "serve"]
 # Headers of other projects and the files that may include them.
 FOREIGN = {
     "mimalloc.h": {"alloc/backing.c", "proto/scratch.c", "bench/wrapper.c"},
