@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "serve/http_status.h"
 
-/* Nothing may run or load in a page of ours, nor may it be framed. */
+/* Nothing may run or load in a page of ours but the live one, nor may it be framed. */
 #define POLICY "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 void ha_answer_start(struct ha_answer *answer, int status, const char *content_type) {
@@ -40,6 +40,7 @@ int ha_answer_fields(const struct ha_answer *answer,
   ha_format(disposition, sizeof disposition, "attachment; filename=\"%s\"", answer->file_name);
   const struct field fields[] = {
       {"Content-Type", answer->content_type},
+      {"Content-Encoding", answer->encoding},
       {"Content-Disposition", answer->file_name[0] != '\0' ? disposition : NULL},
       {"X-Content-Type-Options", "nosniff"},
       {"X-Go-Pprof", answer->is_pprof_error ? "1" : NULL},
@@ -47,7 +48,7 @@ int ha_answer_fields(const struct ha_answer *answer,
       {"Location", answer->location},
       {"WWW-Authenticate", answer->status == HA_STATUS_UNAUTHORIZED ? "Bearer" : NULL},
       {"Cache-Control", "no-store"},
-      {"Content-Security-Policy", POLICY},
+      {"Content-Security-Policy", answer->policy != NULL ? answer->policy : POLICY},
       {"Cross-Origin-Resource-Policy", "same-origin"},
   };
   int result = 0;

@@ -21,6 +21,8 @@ struct ha_span;
 struct ha_answer {
   int status;
   const char *content_type;
+  const char *encoding;               /* of the body: "gzip"; NULL: none */
+  const char *policy;                 /* what a page of ours may do; NULL: nothing */
   const char *allow;                  /* for 405: the methods; else NULL */
   const char *location;               /* for 301; else NULL */
   bool is_pprof_error;                /* X-Go-Pprof: 1, so that pprof shows the body */

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/os.h"
+#include "serve/http_routes.h"
 #include "serve/http_status.h"
 
 #define HEAD_NANOS (5 * HA_SECOND)
@@ -96,7 +97,12 @@ static void begin_sending(struct ha_connection *connection, uint64_t now) {
 /* The request is refused, and what follows it cannot be told apart. */
 static void refuse(struct ha_connection *connection, int status, const char *reason, uint64_t now) {
   connection->keeps_alive = false;
-  ha_answer_line(&connection->answer, status, reason);
+  const struct ha_http_request *request = &connection->head.request;
+  if (status == HA_STATUS_UNAUTHORIZED && ha_slice_equals(request->path, "/")) {
+    ha_route_front_without_token(&connection->answer, request);
+  } else {
+    ha_answer_line(&connection->answer, status, reason);
+  }
   begin_sending(connection, now);
 }
 

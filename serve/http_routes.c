@@ -75,15 +75,3 @@ void ha_route_memstats(struct ha_answer *answer, const struct ha_http_request *r
   ha_body_append(&answer->body, text, length);
   ha_body_text(&answer->body, "\n");
 }
-
-void ha_route_front(struct ha_answer *answer, const struct ha_http_request *request) {
-  (void)request;
-  ha_answer_start(answer, HA_STATUS_OK, HA_TEXT_HTML);
-  ha_body_text(&answer->body,
-               "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<title>halloc</title>\n</head>\n<body>\n"
-               "<h1>halloc " HA_VERSION "</h1>\n<ul>\n"
-               "<li><a href=\"/debug/pprof/\">/debug/pprof/</a> profiles, for go tool pprof</li>\n"
-               "<li><a href=\"/metrics\">/metrics</a> for Prometheus</li>\n"
-               "<li><a href=\"/memstats\">/memstats</a> statistics as JSON</li>\n"
-               "</ul>\n</body>\n</html>\n");
-}

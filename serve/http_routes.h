@@ -11,7 +11,9 @@
 
 typedef void ha_route_fn(struct ha_answer *answer, const struct ha_http_request *request);
 
-ha_route_fn ha_route_front;          /* / */
+ha_route_fn ha_route_front; /* / */
+/* The live page asks for the token itself, since a browser cannot; it tells nothing about the process. */
+ha_route_fn ha_route_front_without_token;
 ha_route_fn ha_route_metrics;        /* /metrics */
 ha_route_fn ha_route_memstats;       /* /memstats */
 ha_route_fn ha_route_pprof_index;    /* /debug/pprof/ */

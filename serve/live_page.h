@@ -8,8 +8,8 @@
 
 #include "page/live_page.h"
 
-/* The page; NULL with *ret_reason set to a text if the library cannot be loaded or is of another version. Not from
- * inside malloc. */
+/* The page; NULL with *ret_reason set to a text if the library cannot be loaded or is of another version.
+ * Not from inside malloc. */
 const struct ha_live_page *ha_live_page_find(const char **ret_reason);
 
 #endif

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A program with a leak and a cache that shrinks, for the live page's difference: writes the heap profiles
- * before and after. At rate 1, so that the numbers are exact. usage: leak BEFORE AFTER
+ * A program with a leak and a cache that shrinks, for the live page's difference. At rate 1, so that the
+ * numbers are exact.
+ *
+ *   leak BEFORE AFTER   writes the heap profiles before and after
+ *   leak                serves, prints the address, leaks at the first line of standard input, ends with it
  */
 #include <fcntl.h>
 #include <halloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -39,16 +43,37 @@ static int write_profile(const char *path) {
   return close(fd);
 }
 
+static void leak(void) {
+  halve_cache();
+  hp_do(hp_labels("handler", "login"), leak_session);
+}
+
+static int serve(void) {
+  if (hp_http_serve("127.0.0.1:0") != 0) {
+    return 1;
+  }
+  printf("%s\n", hp_http_address());
+  fflush(stdout);
+  if (getchar() == EOF) {
+    return 0;
+  }
+  leak();
+  printf("leaked\n");
+  fflush(stdout);
+  while (getchar() != EOF) {
+  }
+  return 0;
+}
+
 int main(int argc, char **argv) {
   hp_set_mem_profile_rate(1);
-  if (argc != 3) {
-    return 2;
-  }
   fill_cache();
+  if (argc != 3) {
+    return serve();
+  }
   if (write_profile(argv[1]) != 0) {
     return 1;
   }
-  halve_cache();
-  hp_do(hp_labels("handler", "login"), leak_session);
+  leak();
   return write_profile(argv[2]) != 0;
 }

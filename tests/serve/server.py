@@ -3,6 +3,7 @@
 
 A driver is called as `driver PROGRAM LIBHALLOC [argument...]`; its cases print `ok NAME` or `FAIL NAME: reason`.
 """
+import gzip
 import os
 import shutil
 import signal
@@ -64,7 +65,8 @@ class Answer:
 
     @property
     def text(self):
-        return self.body.decode()
+        is_gzip = self.fields.get("Content-Encoding") == "gzip"
+        return (gzip.decompress(self.body) if is_gzip else self.body).decode()
 
 
 def receive_all(connection):
