@@ -5,7 +5,6 @@
  *
  * Runs with libhalloc-locks.so loaded, but for the last test, which is run by itself without.
  */
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
@@ -13,98 +12,15 @@
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tests/api/hp.h"
-
-#define NOINLINE __attribute__((noinline))
-#define TEXT_MAX ((size_t)4 << 20)
-#define MILLISECOND 1000000
-
-static int set_fraction(int n) {
-  int (*set)(int);
-  *(void **)&set = dlsym(RTLD_DEFAULT, "hp_set_mutex_profile_fraction");
-  return set(n);
-}
-
-static void set_rate(int64_t ns) {
-  void (*set)(int64_t);
-  *(void **)&set = dlsym(RTLD_DEFAULT, "hp_set_block_profile_rate");
-  set(ns);
-}
-
-static bool has_locks(void) {
-  return dlsym(RTLD_DEFAULT, "ha_lock_hooks") != NULL;
-}
-
-#define NEEDS_LOCKS CHECK(has_locks(), "libhalloc-locks.so is not loaded");
-
-static int64_t now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
-}
-
-static struct timespec in_real_time(int64_t nanos) {
-  struct timespec time;
-  clock_gettime(CLOCK_REALTIME, &time);
-  nanos += time.tv_nsec;
-  return (struct timespec){time.tv_sec + nanos / 1000000000, nanos % 1000000000};
-}
-
-struct sums {
-  int64_t nanos;
-  int64_t contentions;
-  int rows;
-};
-
-/* Of the rows that mention a word; "" is in all of them. */
-static struct sums sums_of(const char *profile, const char *word) {
-  int fd = memfd_create("profile", MFD_CLOEXEC);
-  CHECK_EQ(hp_profile(profile, fd, 1), 0);
-  char *text = mmap(NULL, TEXT_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  CHECK(text != MAP_FAILED && pread(fd, text, TEXT_MAX - 1, 0) > 0, "no profile");
-  close(fd);
-  struct sums sums = {0, 0, 0};
-  const char *at = strstr(text, "sampling period=1\n");
-  CHECK(at != NULL, "it begins with %.60s", text);
-  const char *map = strstr(text, "--- Memory map");
-  CHECK(map != NULL, "no memory map");
-  for (at = strchr(at, '\n') + 1; at < map && *at != '\n';) {
-    const char *end = strstr(at, "\n\n");
-    long long nanos, contentions;
-    CHECK(sscanf(at, "%lld %lld @ 0x", &nanos, &contentions) == 2, "a row begins with %.60s", at);
-    if (memmem(at, (size_t)(end - at), word, strlen(word)) != NULL) {
-      sums.nanos += nanos;
-      sums.contentions += contentions;
-      sums.rows++;
-    }
-    at = end + 2;
-  }
-  munmap(text, TEXT_MAX);
-  return sums;
-}
+#include "tests/api/waits.h"
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pid_t waiter;    /* atomic */
 static int64_t waited;  /* atomic; what the program measured itself */
 static int64_t started; /* atomic; when the waiter began */
-
-/* Until the thread waits in futex: the kernel shows the call it is in. */
-static void wait_until_it_waits(pid_t *id) {
-  char path[64], text[64] = "";
-  do {
-    sched_yield();
-    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", (int)__atomic_load_n(id, __ATOMIC_ACQUIRE));
-    int fd = open(path, O_RDONLY);
-    ssize_t length = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
-    text[length > 0 ? length : 0] = '\0';
-    close(fd);
-  } while (atoi(text) != SYS_futex);
-}
 
 static void sleep_for(int64_t nanos) {
   struct timespec time = {nanos / 1000000000, nanos % 1000000000};
