@@ -20,6 +20,7 @@
 #include "sampler/peak.h"
 #include "sampler/thread_list.h"
 #include "sampler/thread_stacks.h"
+#include "sampler/trace.h"
 
 /* Exported by glibc for this purpose (GLIBC_2.2.5), declared nowhere. */
 extern void _IO_list_lock(void);
@@ -46,6 +47,7 @@ static void after_fork_in_child(void) {
   ha_cpu_after_fork_in_child();
   ha_thread_after_fork_in_child();
   ha_thread_stacks_after_fork_in_child();
+  ha_trace_after_fork_in_child();
   ha_heap_after_fork_in_child();
   ha_peak_after_fork_in_child();
   ha_own_thread_after_fork_in_child();

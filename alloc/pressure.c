@@ -12,6 +12,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "halloc.h"
+#include "sampler/trace.h"
 
 #define LEVELS 2
 #define FUNCTIONS_MAX 8
@@ -42,6 +43,7 @@ static bool has_reported;
 static void (*write_report)(uint64_t limit, uint64_t quantity); /* atomic */
 
 void ha_pressure_note(int level, uint64_t limit, uint64_t quantity) {
+  ha_trace(HA_TRACE_LIMIT, NULL, (int64_t)limit, (int64_t)quantity);
   ha_store_relaxed(&news[level - 1].limit, limit);
   ha_store_relaxed(&news[level - 1].quantity, quantity);
   if (ha_exchange_acq_rel(&news[level - 1].is_noted, 1) == 0 && level == LEVELS) {

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/os.h"
+#include "sampler/trace.h"
 
 #define CHUNK_SLICES ((size_t)64) /* 4 MiB: at most a millisecond in the kernel */
 /* Of locked memory the kernel gives nothing; so many refusals are enough to see that most of it is. */
@@ -110,12 +111,16 @@ static void release_spans(struct task *task) {
 
 size_t ha_release(size_t bytes) {
   struct task task = {.wanted = bytes / HA_OS_PAGE + (bytes % HA_OS_PAGE != 0)};
+  uint64_t begun = ha_trace_clock();
   ha_lock(HA_RANK_RELEASE);
   uint64_t started = ha_clock_thread();
   release_spans(&task);
   ha_owner_add(&totals.bytes, task.released * HA_OS_PAGE);
   ha_owner_add(&totals.nanos, ha_clock_thread() - started);
   ha_unlock(HA_RANK_RELEASE);
+  if (task.released != 0) {
+    ha_trace_since(HA_TRACE_RELEASE, begun, (int64_t)(task.released * HA_OS_PAGE));
+  }
   return task.released * HA_OS_PAGE;
 }
 
@@ -133,6 +138,7 @@ static void take_from_idle_heaps(bool at_once) {
 
 size_t ha_release_in_pages(bool all, size_t max_pages) {
   uint64_t started = ha_clock_thread();
+  uint64_t begun = ha_trace_clock();
   take_from_idle_heaps(all);
   size_t bytes = 0;
   size_t done = ha_abandoned_release(all, max_pages, &bytes);
@@ -141,6 +147,7 @@ size_t ha_release_in_pages(bool all, size_t max_pages) {
     ha_owner_add(&totals.bytes, bytes);
     ha_owner_add(&totals.nanos, ha_clock_thread() - started);
     ha_unlock(HA_RANK_RELEASE);
+    ha_trace_since(HA_TRACE_RELEASE, begun, (int64_t)bytes);
   }
   return done;
 }

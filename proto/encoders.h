@@ -12,7 +12,7 @@
 #include "sampler/rows.h"
 
 /* Raised when the table or what it passes changes: both libraries must be of one version. */
-#define HA_ENCODERS_VERSION 8
+#define HA_ENCODERS_VERSION 9
 
 typedef int ha_encode_fn(const struct ha_profile *profile, struct ha_scratch *scratch,
                          struct ha_blob *ret_blob);

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "proto/frames.h"
 #include "proto/intern.h"
+#include "proto/trace.h"
 #include "base/sort.h"
 
 /* Beyond this much text, rows come without comments: nobody reads that far, and parsers skip them. */
@@ -355,6 +356,9 @@ static uint32_t shown_value(const struct ha_profile *profile) {
 }
 
 int ha_text_encode(const struct ha_profile *profile, struct ha_scratch *scratch, struct ha_blob *ret_blob) {
+  if (profile->text_form == HA_TEXT_TRACE) {
+    return ha_trace_encode(profile, scratch, ret_blob);
+  }
   if (profile->has_sampled && profile->type_count != VALUE_COUNT) {
     return -ENOTSUP;
   }

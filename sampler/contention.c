@@ -11,6 +11,7 @@
 #include "labels/context.h"
 #include "labels/set.h"
 #include "sampler/tally.h"
+#include "sampler/trace.h"
 #include "sampler/unwind.h"
 
 #define TALLY_BYTES ((size_t)16 * 1024 * 1024)
@@ -35,7 +36,18 @@ static uint32_t hook_frames(const uintptr_t *frames, uint32_t count) {
   return skipped;
 }
 
-static void report(enum ha_wait wait, int64_t contentions, int64_t nanos) {
+static void trace(enum ha_wait wait, const uintptr_t *frames, uint32_t count, const int64_t *values,
+                  int64_t length) {
+  const struct ha_stack *stack = ha_stack_intern(frames, count);
+  uint64_t now = ha_clock_monotonic();
+  if (wait == HA_WAIT_CAUSED) {
+    ha_trace_add(HA_TRACE_UNLOCK, now, 0, stack, values[0], values[1]);
+  } else {
+    ha_trace_add(HA_TRACE_WAIT, now - (uint64_t)length, (uint64_t)length, stack, 0, 0);
+  }
+}
+
+static void report(enum ha_wait wait, int64_t contentions, int64_t nanos, int64_t length) {
   uint32_t depth = (uint32_t)ha_config.stack_depth + HOOK_FRAMES_MAX;
   uintptr_t *frames = __builtin_alloca(depth * sizeof *frames);
   uint32_t count = ha_unwind(frames, depth);
@@ -47,6 +59,10 @@ static void report(enum ha_wait wait, int64_t contentions, int64_t nanos) {
   }
   ha_tally_add(ha_load_acquire(&tallies[wait]), frames + skipped, count - skipped, ha_labels_current(),
                contentions, nanos);
+  if (ha_tracing()) {
+    const int64_t values[] = {contentions, nanos};
+    trace(wait, frames + skipped, count - skipped, values, length);
+  }
 }
 
 static const struct ha_lock_host host = {report, ha_unwind_is_own};

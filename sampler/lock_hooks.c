@@ -125,9 +125,9 @@ static bool is_for(uintptr_t caller) {
   return !is_reporting && !ha_load_acquire(&watched.host)->is_own(caller);
 }
 
-static void report(enum ha_wait wait, int64_t contentions, int64_t nanos) {
+static void report(enum ha_wait wait, int64_t contentions, int64_t nanos, int64_t length) {
   is_reporting = true;
-  ha_load_acquire(&watched.host)->report(wait, contentions, nanos);
+  ha_load_acquire(&watched.host)->report(wait, contentions, nanos, length);
   is_reporting = false;
 }
 
@@ -229,9 +229,9 @@ static void report_wait(int64_t nanos) {
   }
   nanos = nanos > 0 ? nanos : 1;
   if (nanos >= rate) {
-    report(HA_WAIT_SUFFERED, 1, nanos);
+    report(HA_WAIT_SUFFERED, 1, nanos, nanos);
   } else if (draw_fraction() * (double)rate < (double)nanos) {
-    report(HA_WAIT_SUFFERED, (int64_t)((double)rate / (double)nanos + draw_fraction()), rate);
+    report(HA_WAIT_SUFFERED, (int64_t)((double)rate / (double)nanos + draw_fraction()), rate, nanos);
   }
 }
 
@@ -275,7 +275,7 @@ __attribute__((constructor)) static void start_up(void) {
   struct charge charge = take_charge(lock_);                                                                 \
   int result = (unlock_);                                                                                    \
   if (ha_unlikely(is_due(charge)) && is_for(caller_)) {                                                      \
-    report(HA_WAIT_CAUSED, charge.contentions, charge.nanos);                                                \
+    report(HA_WAIT_CAUSED, charge.contentions, charge.nanos, charge.nanos);                                  \
   }                                                                                                          \
   return result
 
@@ -373,7 +373,7 @@ HA_EXPORT int pthread_rwlock_clockwrlock(pthread_rwlock_t *lock, clockid_t clock
 #define WAIT_WATCHED(mutex_, wait_)                                                                          \
   struct charge charge = take_charge(mutex_);                                                                \
   if (is_due(charge)) {                                                                                      \
-    report(HA_WAIT_CAUSED, charge.contentions, charge.nanos);                                                \
+    report(HA_WAIT_CAUSED, charge.contentions, charge.nanos, charge.nanos);                                  \
   }                                                                                                          \
   struct wait wait = begin_wait(NULL);                                                                       \
   int result = (wait_);                                                                                      \

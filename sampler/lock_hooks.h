@@ -24,8 +24,9 @@ enum ha_wait {
 };
 
 struct ha_lock_host {
-  /* Unbiased: the count and the nanoseconds that the event stands for. The program's locks may be held. */
-  void (*report)(enum ha_wait wait, int64_t contentions, int64_t nanos);
+  /* Unbiased: the count and the nanoseconds that the event stands for; and its own length, until now. The
+   * program's locks may be held. */
+  void (*report)(enum ha_wait wait, int64_t contentions, int64_t nanos, int64_t length);
   /* Whether code is halloc's: what that does with locks is not watched. */
   bool (*is_own)(uintptr_t address);
 };

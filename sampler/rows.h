@@ -75,6 +75,7 @@ enum ha_text_form {
   HA_TEXT_VALUES,      /* what has_sampled says */
   HA_TEXT_CONTENTIONS, /* the second value, then the first */
   HA_TEXT_DUMP,        /* one paragraph for each row, under its title; no values */
+  HA_TEXT_TRACE,       /* not Go's: JSON, see proto/trace.h */
 };
 
 struct ha_row {
@@ -87,7 +88,7 @@ struct ha_row {
   double variances[HA_ROW_VALUES_MAX]; /* of the estimates, same order; 0: exact, or not known for the row */
   uint32_t number_count;
   struct ha_row_number numbers[HA_ROW_NUMBERS_MAX]; /* beside the block size */
-  const char *title;                                /* HA_TEXT_DUMP */
+  const char *title;                                /* HA_TEXT_DUMP, HA_TEXT_TRACE */
   uintptr_t creator; /* HA_TEXT_DUMP: return address in who created the thread, or 0 */
 };
 

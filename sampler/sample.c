@@ -15,6 +15,7 @@
 #include "sampler/mark.h"
 #include "sampler/peak.h"
 #include "sampler/probe.h"
+#include "sampler/trace.h"
 #include "sampler/trail.h"
 #include "sampler/unwind.h"
 
@@ -102,6 +103,7 @@ void ha_sample_record(struct ha_sample *sample, struct ha_entry *entry, size_t b
   ha_peak_before_alloc(entry, ha_weight_bytes(sample->weight, block_size), sample->born);
   count(entry, &entry->allocated, sample->weight, block_size);
   ha_store_release(&sample->entry, entry);
+  ha_trace(HA_TRACE_ALLOC, entry->stack, (int64_t)block_size, (int64_t)(sample->weight >> HA_WEIGHT_SHIFT));
 }
 
 void ha_sample_mark_uncounted(struct ha_sample *sample) {

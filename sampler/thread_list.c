@@ -13,6 +13,7 @@
 #include "base/lock.h"
 #include "base/meta.h"
 #include "sampler/cpu.h"
+#include "sampler/trace.h"
 
 #define CHAINS 1024
 #define DIRECTORY_BYTES 2048
@@ -55,6 +56,7 @@ static void remove_locked(struct ha_thread **place) {
 
 /* No system call: some threads give up the right to make any but a few. */
 static void on_thread_exit(void *id) {
+  ha_trace(HA_TRACE_THREAD_END, NULL, 0, 0);
   ha_lock(HA_RANK_THREADS);
   struct ha_thread **place = place_locked((pid_t)(intptr_t)id);
   /* In a child, whose threads have other ids than in the parent, it may be another's. */
@@ -71,6 +73,7 @@ static void make_key(void) {
 
 void ha_thread_begin(const struct ha_stack *creator, uintptr_t entry) {
   pid_t id = gettid();
+  ha_trace(HA_TRACE_THREAD_BEGIN, creator, 0, 0);
   ha_lock(HA_RANK_THREADS);
   struct ha_thread *thread = obtain_locked(id);
   if (thread != NULL) {
