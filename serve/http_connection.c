@@ -60,16 +60,21 @@ short ha_connection_events(const struct ha_connection *connection) {
   }
 }
 
-/* The head of an answer, put together field by field. */
+/* The head of an answer, put together field by field. What does not fit is left out; all of ours do. */
 struct head_text {
   char *text;
   size_t length;
 };
 
+static void grow(struct head_text *head, size_t wanted) {
+  size_t room = HA_HEAD_TEXT_MAX - head->length;
+  head->length += wanted < room ? wanted : room - 1;
+}
+
 static int put_field(void *arg, const char *name, const char *value) {
   struct head_text *head = arg;
-  head->length +=
-      ha_format(head->text + head->length, HA_HEAD_TEXT_MAX - head->length, "%s: %s\r\n", name, value);
+  grow(head,
+       ha_format(head->text + head->length, HA_HEAD_TEXT_MAX - head->length, "%s: %s\r\n", name, value));
   return 0;
 }
 
@@ -79,12 +84,12 @@ static void begin_sending(struct ha_connection *connection, uint64_t now) {
     ha_answer_line(answer, HA_STATUS_UNAVAILABLE, "no memory for the answer");
   }
   struct head_text head = {connection->head_text, 0};
-  head.length =
-      ha_format(head.text, HA_HEAD_TEXT_MAX, "HTTP/1.1 %d %s\r\nContent-Length: %lu\r\nConnection: %s\r\n",
-                answer->status, ha_http_reason(answer->status), answer->body.size,
-                connection->keeps_alive ? "keep-alive" : "close");
+  grow(&head,
+       ha_format(head.text, HA_HEAD_TEXT_MAX, "HTTP/1.1 %d %s\r\nContent-Length: %lu\r\nConnection: %s\r\n",
+                 answer->status, ha_http_reason(answer->status), answer->body.size,
+                 connection->keeps_alive ? "keep-alive" : "close"));
   ha_answer_fields(answer, put_field, &head);
-  head.length += ha_format(head.text + head.length, HA_HEAD_TEXT_MAX - head.length, "\r\n");
+  grow(&head, ha_format(head.text + head.length, HA_HEAD_TEXT_MAX - head.length, "\r\n"));
   connection->head_size = head.length;
   connection->sent = 0;
   if (connection->head.request.method == HA_HTTP_HEAD) {

@@ -53,6 +53,11 @@ int ha_trace_stop_encode(struct ha_profile_file *ret_file) {
   return error;
 }
 
+void ha_trace_abandon(void) {
+  ha_trace_stop();
+  ha_trace_discard();
+}
+
 int ha_trace_collect(uint64_t nanos, bool (*goes_on)(void *arg), void *arg,
                      struct ha_profile_file *ret_file) {
   int error = ha_trace_begin();
@@ -60,8 +65,7 @@ int ha_trace_collect(uint64_t nanos, bool (*goes_on)(void *arg), void *arg,
     return error;
   }
   if (!pass_time(nanos, goes_on, arg)) {
-    ha_trace_stop();
-    ha_trace_discard();
+    ha_trace_abandon();
     return -ECANCELED;
   }
   return ha_trace_stop_encode(ret_file);

@@ -17,6 +17,9 @@ int ha_trace_begin(void);
  * ha_profile_encode. */
 int ha_trace_stop_encode(struct ha_profile_file *ret_file);
 
+/* Ends it and forgets it. */
+void ha_trace_abandon(void);
+
 /*
  * A trace of that length. 0 and the file, which is to be discarded; -EBUSY if one is being taken; -ENOMEM;
  * -ELIBACC. goes_on, which may be NULL, is asked ten times a second; once it says no, the trace is forgotten
