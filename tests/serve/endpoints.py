@@ -295,6 +295,23 @@ def one_profile_of_processor_time_is_taken_at_a_time():
 
 
 @case
+def a_trace_is_json_and_one_is_taken_at_a_time():
+    with Program() as program:
+        request = f"GET /debug/pprof/trace?seconds=300 HTTP/1.1\r\nHost: {program.address}\r\n\r\n".encode()
+        for _ in range(3):
+            with program.connect() as waiting:
+                waiting.sendall(request)
+                check_equal(program.ask("/memstats").status, 200)
+                expect_error(program.ask("/debug/pprof/trace?seconds=1"), 500,
+                             "Could not enable tracing: tracing is already enabled\n")
+            wait_until(lambda: len(program.tell("fds")) == 1, "the connection is closed, and the trace with it")
+        answer = program.ask("/debug/pprof/trace")
+        expect(answer, 200, BINARY, {"Content-Disposition": 'attachment; filename="trace"'})
+        events = json.loads(answer.body)["traceEvents"]
+        check(events and all("ph" in event and "pid" in event for event in events), "no events, or none of a process")
+
+
+@case
 def connections_are_kept_and_requests_may_follow_each_other():
     with Program() as program:
         one = f"GET /memstats HTTP/1.1\r\nHost: {program.address}\r\n\r\n"
