@@ -16,16 +16,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "alloc/abandoned.h"
 #include "alloc/page_map.h"
-#include "alloc/release.h"
 #include "alloc/remote.h"
-#include "alloc/stats.h"
 #include "base/clock.h"
-#include "base/config.h"
 #include "base/lock.h"
 #include "base/random.h"
-#include "tests/test.h"
+#include "tests/unit/at_rest.h"
 
 #define SEED 20261121
 #define SIZE 1000
@@ -83,30 +79,6 @@ static pthread_t start(void (**run)(void)) {
   CHECK_EQ(pthread_create(&thread, NULL, in_thread_do, run), 0);
   meet();
   return thread;
-}
-
-static struct hp_memstats at_rest(void) {
-  struct hp_memstats now;
-  ha_outbox_flush(&ha_heap_of_thread()->outbox);
-  ha_heap_trim(ha_heap_of_thread());
-  ha_stats_read(&now);
-  return now;
-}
-
-static void do_nothing(void) {
-  meet();
-}
-
-/* Nothing is sampled and no other thread releases, so each test sees only what it does itself. libc keeps some memory
- * for the stack of an ended thread. */
-static struct hp_memstats begin(void) {
-  ha_config.background = HA_BACKGROUND_OFF;
-  hp_set_mem_profile_rate(0);
-  free(malloc(SIZE));
-  void (*run)(void) = do_nothing;
-  pthread_join(start(&run), NULL);
-  ha_release_poke(); /* the next one is a quarter of a second away */
-  return at_rest();
 }
 
 static void free_all_but(size_t kept_in_page) {
