@@ -285,7 +285,8 @@ int64_t hp_set_mem_profile_rate(int64_t bytes);
  * last one) and "fragmentation" (free memory that pages in use hold); hp_write_profile(3) has their values.
  * "threads", or "goroutine": what all threads are doing; each walks its own stack in a signal handler, see
  * hp_write_profile(3) for what that means for them. "threadcreate": where live threads were created. "mutex" and
- * "block": waits for locks, see hp_set_mutex_profile_fraction(3).
+ * "block": waits for locks, see hp_set_mutex_profile_fraction(3); "delta_mutex" and "delta_block": those since the
+ * last one.
  *
  * debug 0: gzip-compressed pprof protobuf; 1 and 2: text.
  * Returns 0; -ENOENT for an unknown name or NULL; -EINVAL for another debug; -ENOMEM; -ELIBACC

@@ -137,6 +137,32 @@ void ha_contention_profile(enum ha_wait wait, struct ha_profile *profile) {
   };
 }
 
+/* HA_RANK_PROFILE: when the last delta was gathered; at first, the start of the library. */
+static uint64_t gathered_at[HA_WAIT_COUNT];
+static uint64_t completed_at[HA_WAIT_COUNT];
+
+__attribute__((constructor)) static void note_start(void) {
+  completed_at[HA_WAIT_CAUSED] = completed_at[HA_WAIT_SUFFERED] = ha_clock_monotonic();
+}
+
+void ha_contention_delta(enum ha_wait wait, struct ha_profile *profile) {
+  ha_contention_profile(wait, profile);
+  gathered_at[wait] = ha_clock_monotonic();
+  profile->duration_nanos = (int64_t)(gathered_at[wait] - completed_at[wait]);
+  profile->visit = profile->source != NULL ? ha_tally_visit_delta : visit_nothing;
+}
+
+void ha_contention_complete_delta(const struct ha_profile *profile) {
+  for (int wait = 0; wait < HA_WAIT_COUNT; wait++) {
+    if (profile->name == names[wait]) {
+      completed_at[wait] = gathered_at[wait];
+    }
+  }
+  if (profile->source != NULL) {
+    ha_tally_commit_delta((struct ha_tally *)profile->source);
+  }
+}
+
 int64_t ha_contention_overflow(enum ha_wait wait) {
   const struct ha_tally *tally = ha_load_acquire(&tallies[wait]);
   return tally != NULL ? ha_tally_overflow(tally) : 0;

@@ -22,6 +22,11 @@ int64_t ha_contention_watch(enum ha_wait wait, int64_t value, bool *ret_is_missi
 /* The profile "mutex" or "block": everything but time and comments. */
 void ha_contention_profile(enum ha_wait wait, struct ha_profile *profile);
 
+/* The profile "delta_mutex" or "delta_block": what came since the last of them that was completed. HA_RANK_PROFILE is
+ * held from one to the other. */
+void ha_contention_delta(enum ha_wait wait, struct ha_profile *profile);
+void ha_contention_complete_delta(const struct ha_profile *profile);
+
 /* Events that found no room in the tally, counted under "[overflow]". */
 int64_t ha_contention_overflow(enum ha_wait wait);
 

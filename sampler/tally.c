@@ -14,19 +14,25 @@
 #define HEADS ((size_t)1 << HEAD_SHIFT)
 #define HASH_BITS 32
 
+struct sums {
+  int64_t values[HA_TALLY_VALUES];    /* atomic, relaxed; any thread adds */
+  int64_t shown[HA_TALLY_VALUES];     /* HA_RANK_PROFILE: by the last visit of a delta */
+  int64_t committed[HA_TALLY_VALUES]; /* HA_RANK_PROFILE: what the next delta begins with */
+};
+
 struct entry {
   struct entry *next; /* in its chain; immutable once published */
   uint32_t hash;
   uint32_t label_set;
   uint32_t frame_count;
-  int64_t values[HA_TALLY_VALUES]; /* atomic, relaxed; any thread adds */
+  struct sums sums;
   uintptr_t frames[];
 };
 
 struct ha_tally {
   size_t size;
-  size_t used;                                         /* atomic; may exceed size once it is full */
-  int64_t overflow[HA_TALLY_VALUES];                   /* atomic, relaxed */
+  size_t used; /* atomic; may exceed size once it is full */
+  struct sums overflow;
   _Alignas(sizeof(void *)) struct entry *heads[HEADS]; /* atomic */
 };
 
@@ -120,7 +126,7 @@ void ha_tally_add(struct ha_tally *tally, const uintptr_t *frames, uint32_t fram
   struct entry key = {
       .hash = hash_key(frames, frame_count, label_set), .label_set = label_set, .frame_count = frame_count};
   struct entry *entry = obtain(tally, &key, frames);
-  int64_t *values = entry != NULL ? entry->values : tally->overflow;
+  int64_t *values = entry != NULL ? entry->sums.values : tally->overflow.values;
   ha_add_relaxed(&values[0], first);
   ha_add_relaxed(&values[1], second);
 }
@@ -131,28 +137,54 @@ size_t ha_tally_bytes(const struct ha_tally *tally) {
 }
 
 int64_t ha_tally_overflow(const struct ha_tally *tally) {
-  return ha_load_relaxed(&tally->overflow[0]);
+  return ha_load_relaxed(&tally->overflow.values[0]);
 }
 
-static void show(const int64_t *values, struct ha_row *row, ha_row_fn *fn, void *arg) {
+typedef void show_fn(struct sums *sums, struct ha_row *row);
+
+static void show_all(struct sums *sums, struct ha_row *row) {
   for (int i = 0; i < HA_TALLY_VALUES; i++) {
-    row->values[i] = row->sampled[i] = ha_load_relaxed(&values[i]);
+    row->values[i] = row->sampled[i] = ha_load_relaxed(&sums->values[i]);
   }
-  fn(row, arg);
+}
+
+static void show_delta(struct sums *sums, struct ha_row *row) {
+  for (int i = 0; i < HA_TALLY_VALUES; i++) {
+    sums->shown[i] = ha_load_relaxed(&sums->values[i]);
+    row->values[i] = row->sampled[i] = sums->shown[i] - sums->committed[i];
+  }
+}
+
+static void visit(struct ha_tally *tally, show_fn *show, ha_row_fn *fn, void *arg) {
+  static const uintptr_t overflow_frame = HA_FRAME_OVERFLOW;
+  for (size_t i = 0; i < HEADS; i++) {
+    for (struct entry *entry = ha_load_acquire(&tally->heads[i]); entry != NULL; entry = entry->next) {
+      struct ha_row row = {
+          .frames = entry->frames, .frame_count = entry->frame_count, .label_set = entry->label_set};
+      show(&entry->sums, &row);
+      fn(&row, arg);
+    }
+  }
+  if (ha_load_relaxed(&tally->overflow.values[0]) != 0) {
+    struct ha_row row = {.frames = &overflow_frame, .frame_count = 1};
+    show(&tally->overflow, &row);
+    fn(&row, arg);
+  }
 }
 
 void ha_tally_visit(const struct ha_profile *profile, ha_row_fn *fn, void *arg) {
-  static const uintptr_t overflow_frame = HA_FRAME_OVERFLOW;
-  const struct ha_tally *tally = profile->source;
+  visit((struct ha_tally *)profile->source, show_all, fn, arg);
+}
+
+void ha_tally_visit_delta(const struct ha_profile *profile, ha_row_fn *fn, void *arg) {
+  visit((struct ha_tally *)profile->source, show_delta, fn, arg);
+}
+
+void ha_tally_commit_delta(struct ha_tally *tally) {
   for (size_t i = 0; i < HEADS; i++) {
-    for (const struct entry *entry = ha_load_acquire(&tally->heads[i]); entry != NULL; entry = entry->next) {
-      struct ha_row row = {
-          .frames = entry->frames, .frame_count = entry->frame_count, .label_set = entry->label_set};
-      show(entry->values, &row, fn, arg);
+    for (struct entry *entry = ha_load_acquire(&tally->heads[i]); entry != NULL; entry = entry->next) {
+      memcpy(entry->sums.committed, entry->sums.shown, sizeof entry->sums.committed);
     }
   }
-  if (ha_load_relaxed(&tally->overflow[0]) != 0) {
-    struct ha_row row = {.frames = &overflow_frame, .frame_count = 1};
-    show(tally->overflow, &row, fn, arg);
-  }
+  memcpy(tally->overflow.committed, tally->overflow.shown, sizeof tally->overflow.committed);
 }

@@ -5,7 +5,7 @@
  * A tally is one reserved range: chain heads, then entries one behind the other, with their frames in them.
  * It is bounded by its size; what finds no room is added to the overflow entry, whose stack is the one frame
  * "[overflow]". Adding is lock-free and async-signal-safe, and never waits; entries live as long as the
- * tally. An entry takes 48 bytes and 8 per frame. Only what was touched is resident.
+ * tally. An entry takes 80 bytes and 8 per frame. Only what was touched is resident.
  */
 #ifndef HA_SAMPLER_TALLY_H
 #define HA_SAMPLER_TALLY_H
@@ -41,5 +41,10 @@ int64_t ha_tally_overflow(const struct ha_tally *tally);
 /* Shows every entry as a row with its two values, the overflow entry last and only if it was needed. No
  * lock. A profile's visit, with the tally as its source. */
 void ha_tally_visit(const struct ha_profile *profile, ha_row_fn *fn, void *arg);
+
+/* The same, of what was added since the last commit; and takes what the last such visit showed as seen. HA_RANK_PROFILE
+ * is held from the visit to the commit. */
+void ha_tally_visit_delta(const struct ha_profile *profile, ha_row_fn *fn, void *arg);
+void ha_tally_commit_delta(struct ha_tally *tally);
 
 #endif

@@ -15,9 +15,10 @@
 #include "sampler/contention.h"
 
 int ha_open_contention(struct ha_profile *profile, const char *name, const struct ha_kind_memory *memory) {
-  enum ha_wait wait = strcmp(name, "mutex") == 0 ? HA_WAIT_CAUSED : HA_WAIT_SUFFERED;
+  enum ha_wait wait = strstr(name, "mutex") != NULL ? HA_WAIT_CAUSED : HA_WAIT_SUFFERED;
   bool is_missing;
-  ha_contention_profile(wait, profile);
+  bool is_delta = strncmp(name, "delta_", strlen("delta_")) == 0;
+  (is_delta ? ha_contention_delta : ha_contention_profile)(wait, profile);
   ha_kind_comment(profile, memory, "halloc: version=" HA_VERSION " pid=%d %s=%ld", (int)getpid(),
                   wait == HA_WAIT_CAUSED ? "fraction" : "rate",
                   (long)ha_contention_watch(wait, -1, &is_missing));

@@ -9,6 +9,7 @@
 
 #include "base/compiler.h"
 #include "base/log.h"
+#include "sampler/contention.h"
 #include "serve/contention_profiles.h"
 #include "serve/rss_profile.h"
 #include "serve/sampled_kinds.h"
@@ -19,7 +20,9 @@
 static const struct ha_kind kinds[] = {
     {.name = "allocs", .open = ha_kind_open_heap, .is_heap = true},
     {.name = "block", .open = ha_open_contention},
+    {.name = "delta_block", .open = ha_open_contention, .complete = ha_contention_complete_delta},
     {.name = "delta_heap", .open = ha_kind_open_delta, .complete = ha_kind_complete_delta},
+    {.name = "delta_mutex", .open = ha_open_contention, .complete = ha_contention_complete_delta},
     {.name = "fragmentation", .open = ha_kind_open_fragmentation},
     {.name = "goroutine",
      .open = ha_open_threads,

@@ -46,7 +46,7 @@ static void write_both(const char *directory, const char *name) {
   static const char *const endings[] = {"pb.gz", "txt"};
   int (*write_profile)(const char *, int, int);
   *(void **)&write_profile = dlsym(RTLD_DEFAULT, "hp_write_profile");
-  for (int debug = 0; debug < 2; debug++) {
+  for (int debug = 1; debug >= 0; debug--) { /* text does not begin a new interval */
     char path[4096];
     snprintf(path, sizeof path, "%s/%s.%s", directory, name, endings[debug]);
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -71,6 +71,8 @@ int main(int argc, char **argv) {
   lets_go_of_the_lock();
   write_both(argc > 1 ? argv[1] : ".", "mutex");
   write_both(argc > 1 ? argv[1] : ".", "block");
+  write_both(argc > 1 ? argv[1] : ".", "delta_mutex");
+  write_both(argc > 1 ? argv[1] : ".", "delta_block");
   write_both(argc > 1 ? argv[1] : ".", "threads");
   write_both(argc > 1 ? argv[1] : ".", "goroutine");
   write_both(argc > 1 ? argv[1] : ".", "threadcreate");

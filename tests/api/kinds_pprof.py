@@ -23,6 +23,8 @@ KINDS = {
     "goroutine": ("goroutine", "count", 4, 4, "waits_for_the_word"),
     "threadcreate": ("threadcreate", "count", 4, 4, "main"),
     "mutex": ("contentions", "count", SECOND // 100, 20 * SECOND, "lets_go_of_the_lock"),
+    "delta_mutex": ("contentions", "count", SECOND // 100, 20 * SECOND, "lets_go_of_the_lock"),
+    "delta_block": ("contentions", "count", SECOND // 100, 60 * SECOND, "wants_the_lock"),
     "block": ("contentions", "count", SECOND // 100, 60 * SECOND, "wants_the_lock"),
 }
 failed = False

@@ -129,3 +129,31 @@ TEST(an_empty_tally_has_no_rows) {
   ha_tally_free(tally);
   ha_tally_free(NULL);
 }
+
+static void look_at_delta(struct ha_tally *tally) {
+  memset(&seen, 0, sizeof seen);
+  ha_tally_visit_delta(&(struct ha_profile){.source = tally}, look, NULL);
+}
+
+/* What is added between the visit and the commit belongs to the next delta, and one that is not committed never was. */
+TEST(deltas_add_up_to_the_whole) {
+  struct ha_tally *tally = ha_tally_new(SIZE);
+  uintptr_t frames[DEPTH];
+  make_frames(frames, 1);
+  ha_tally_add(tally, frames, DEPTH, 0, 5, 50);
+  look_at_delta(tally);
+  CHECK_EQ(seen.sums[1], (int64_t)50);
+  ha_tally_add(tally, frames, DEPTH, 0, 1, 10);
+  ha_tally_commit_delta(tally);
+  ha_tally_add(tally, frames, DEPTH, 0, 2, 20);
+  look_at_delta(tally);
+  CHECK_EQ(seen.sums[1], (int64_t)30);
+  look_at_delta(tally);
+  CHECK_EQ(seen.sums[1], (int64_t)30);
+  ha_tally_commit_delta(tally);
+  look_at_delta(tally);
+  CHECK_EQ(seen.sums[1], (int64_t)0);
+  look_at(tally);
+  CHECK_EQ(seen.sums[1], (int64_t)80);
+  ha_tally_free(tally);
+}
