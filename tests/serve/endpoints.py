@@ -275,21 +275,24 @@ def waiting_requests_are_bounded_and_end_with_their_clients():
         # If one of them were still counted, the last 16 could not all have been taken.
 
 
+def one_span_is_taken_at_a_time(program, name, refusal):
+    """A second one is refused, and it ends with its client."""
+    request = f"GET /debug/pprof/{name}?seconds=300 HTTP/1.1\r\nHost: {program.address}\r\n\r\n".encode()
+    for _ in range(3):
+        with program.connect() as waiting:
+            waiting.sendall(request)
+            check_equal(program.ask("/memstats").status, 200)
+            expect_error(program.ask(f"/debug/pprof/{name}?seconds=1"), 500, refusal)
+        wait_until(lambda: len(program.tell("fds")) == 1, "the connection is closed, and what it waited for with it")
+
+
 @case
 def one_profile_of_processor_time_is_taken_at_a_time():
     with Program() as program:
-        request = f"GET /debug/pprof/profile?seconds=300 HTTP/1.1\r\nHost: {program.address}\r\n\r\n".encode()
-        for _ in range(3):
-            with program.connect() as waiting:
-                waiting.sendall(request)
-                check_equal(program.ask("/memstats").status, 200)
-                expect_error(program.ask("/debug/pprof/profile?seconds=1"), 500,
-                             "Could not enable CPU profiling: cpu profiling already in use\n")
-            wait_until(lambda: len(program.tell("fds")) == 1, "the connection is closed, and the profile with it")
-        answer = program.ask("/debug/pprof/profile?seconds=1")
-        expect(answer, 200, BINARY, {"Content-Disposition": 'attachment; filename="profile"'})
-        answer = program.ask("/pprof/profile?seconds=1")
-        expect(answer, 200, BINARY, {"Content-Disposition": 'attachment; filename="profile"'})
+        one_span_is_taken_at_a_time(program, "profile",
+                                    "Could not enable CPU profiling: cpu profiling already in use\n")
+        for path in ("/debug/pprof/profile?seconds=1", "/pprof/profile?seconds=1"):
+            expect(program.ask(path), 200, BINARY, {"Content-Disposition": 'attachment; filename="profile"'})
         expect_error(program.ask("/debug/pprof/profile?seconds=301"), 400,
                      'invalid value for "seconds" - must be at most 300\n')
 
@@ -297,14 +300,7 @@ def one_profile_of_processor_time_is_taken_at_a_time():
 @case
 def a_trace_is_json_and_one_is_taken_at_a_time():
     with Program() as program:
-        request = f"GET /debug/pprof/trace?seconds=300 HTTP/1.1\r\nHost: {program.address}\r\n\r\n".encode()
-        for _ in range(3):
-            with program.connect() as waiting:
-                waiting.sendall(request)
-                check_equal(program.ask("/memstats").status, 200)
-                expect_error(program.ask("/debug/pprof/trace?seconds=1"), 500,
-                             "Could not enable tracing: tracing is already enabled\n")
-            wait_until(lambda: len(program.tell("fds")) == 1, "the connection is closed, and the trace with it")
+        one_span_is_taken_at_a_time(program, "trace", "Could not enable tracing: tracing is already enabled\n")
         answer = program.ask("/debug/pprof/trace")
         expect(answer, 200, BINARY, {"Content-Disposition": 'attachment; filename="trace"'})
         events = json.loads(answer.body)["traceEvents"]
